@@ -1,0 +1,315 @@
+"""
+The event: what it is made of, what it is called, how its id is made, and its JSON both ways.
+
+An event is a fact about one block of one chain (or about chainwatch itself). Its id is a hash of what makes the
+occurrence that occurrence, so it is the same on every machine and after every restart. A retraction is an event too:
+the same type and data, `removed` and `retracts` set, and an id of its own. Whoever folds a stream, applying events and
+undoing retractions, holds the canonical chain at every moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
+
+import msgspec
+
+_CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One fact in the past tense. `data` is one of the payloads below when made here, and a dict when read back."""
+
+    id: str
+    """`evt_` and 26 characters of Crockford's base 32 (128 bits)."""
+    type: str
+    timestamp: str
+    """When it happened, by the chain's or the source's clock. RFC 3339, UTC, milliseconds."""
+    observed_at: str
+    """When this daemon first had it."""
+    chain: str | None
+    """The configured name of the chain; None where the event belongs to none."""
+    data: Any
+    removed: bool = False
+    """Its block was orphaned: undo the event that `retracts` names."""
+    retracts: str | None = None
+
+
+def event_id(*parts: object) -> str:
+    """The id of an occurrence: a 128-bit BLAKE2b over its parts. None and the empty string are the same part."""
+    text = "\x1f".join(["" if part is None else str(part) for part in parts])
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
+    pairs = _PAIRS
+    return "evt_" + "".join([pairs[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def retraction(event: Event, observed_at: str) -> Event:
+    """The event that undoes `event`. Its id hangs on the retracted one's, which is told once in a log, so it is too."""
+    return Event(
+        id=event_id("retraction", event.id),
+        type=event.type,
+        timestamp=event.timestamp,
+        observed_at=observed_at,
+        chain=event.chain,
+        data=event.data,
+        removed=True,
+        retracts=event.id,
+    )
+
+
+# --- payloads -----------------------------------------------------------------------------------------------------
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`data` of an event. Amounts are decimal strings of base units; hashes lower case; addresses EIP-55."""
+
+    TYPE: ClassVar[str]
+    CATEGORY: ClassVar[str]
+    DESCRIPTION: ClassVar[str]
+
+
+class BlockRef(msgspec.Struct, frozen=True, gc=False):
+    block_number: int
+    block_hash: str
+
+
+class BlockNew(Payload, frozen=True, kw_only=True, gc=False):
+    TYPE = "block_new"
+    CATEGORY = "block"
+    DESCRIPTION = "A block joined the canonical chain."
+
+    block_number: int
+    block_hash: str
+    parent_hash: str
+    transaction_count: int
+    gas_used: str
+    gas_limit: str
+    base_fee_per_gas: str | None
+    """Wei; null before EIP-1559."""
+
+
+class BlockFinalized(Payload, frozen=True, kw_only=True, gc=False):
+    TYPE = "block_finalized"
+    CATEGORY = "block"
+    DESCRIPTION = "The newest block that the chain calls safe, or finalized, moved."
+
+    block_number: int
+    block_hash: str
+    tag: str
+    """`safe` or `finalized`."""
+
+
+class ChainReorg(Payload, frozen=True, kw_only=True, gc=False):
+    TYPE = "chain_reorg"
+    CATEGORY = "block"
+    DESCRIPTION = "Blocks were orphaned. The retractions follow, newest block first, then the new blocks, oldest first."
+
+    depth: int
+    """How many blocks were orphaned."""
+    common_ancestor: BlockRef
+    old_blocks: list[BlockRef]
+    """Oldest first."""
+    new_blocks: list[BlockRef]
+    """Oldest first: those that are told in the same step; empty when the chain only became shorter."""
+
+
+class Transaction(Payload, frozen=True, kw_only=True, gc=False):
+    """What every transaction event tells."""
+
+    tx_hash: str
+    from_: str = msgspec.field(name="from")
+    to: str | None
+    """Null where the transaction creates a contract."""
+    amount: str
+    token: str
+    """The chain's native currency."""
+    decimals: int
+    nonce: int
+    direction: str | None
+    """`incoming`, `outgoing` or `self`, seen from the watched wallets; null where none takes part."""
+    block_number: int
+    block_hash: str
+    transaction_index: int
+    gas_used: str | None
+    fee: str | None
+    """Wei, the blob fee included; null where the node does not give the price paid."""
+
+
+class TransactionConfirmed(Transaction, frozen=True, kw_only=True, gc=False):
+    TYPE = "transaction_confirmed"
+    CATEGORY = "transaction"
+    DESCRIPTION = "A transaction reached one of the configured numbers of confirmations (its own block counts as 1)."
+
+    confirmations: int
+
+
+class TransactionFailed(Transaction, frozen=True, kw_only=True, gc=False):
+    TYPE = "transaction_failed"
+    CATEGORY = "transaction"
+    DESCRIPTION = "A transaction was included and reverted. Told at inclusion, and never as confirmed."
+
+    revert_reason: str | None
+
+
+class TokenTransfer(Payload, frozen=True, kw_only=True, gc=False):
+    TYPE = "token_transfer"
+    CATEGORY = "token"
+    DESCRIPTION = "A token moved: ERC-20, ERC-721 or ERC-1155; a batch of ERC-1155 is one event per id."
+
+    standard: str
+    """`erc20`, `erc721` or `erc1155`."""
+    token: str | None
+    token_address: str
+    decimals: int | None
+    from_: str = msgspec.field(name="from")
+    to: str
+    amount: str
+    """Base units; "1" for ERC-721."""
+    token_id: str | None
+    batch_index: int | None
+    """Position in a batch of ERC-1155; null otherwise."""
+    tx_hash: str
+    transaction_index: int
+    log_index: int
+    block_number: int
+    block_hash: str
+
+
+class ChainStatus(Payload, frozen=True, kw_only=True, gc=False):
+    TYPE = "chain_status"
+    CATEGORY = "system"
+    DESCRIPTION = "The connection to a chain changed its state."
+
+    state: str
+    """`connecting`, `connected`, `syncing`, `degraded`, `stalled`, `disconnected` or `halted`."""
+    endpoint: str | None
+    """The endpoint in use, its path and query left out."""
+    head: int | None
+    """Number of the newest block in the log."""
+    lag_seconds: float | None
+    """Age of that block."""
+    reason: str | None
+
+
+PAYLOADS: Final[dict[str, type[Payload]]] = {
+    payload.TYPE: payload
+    for payload in (
+        BlockNew,
+        BlockFinalized,
+        ChainReorg,
+        TransactionConfirmed,
+        TransactionFailed,
+        TokenTransfer,
+        ChainStatus,
+    )
+}
+"""Every type that chainwatch itself tells, by name."""
+
+CATEGORIES: Final[dict[str, frozenset[str]]] = {
+    category: frozenset(name for name, payload in PAYLOADS.items() if category == payload.CATEGORY)
+    for category in sorted({payload.CATEGORY for payload in PAYLOADS.values()})
+}
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Event)
+
+
+def encode(event: Event) -> bytes:
+    """The event as one line of JSON, as it stands in `data:` of a frame and in a line of NDJSON."""
+    return _encoder.encode(event)
+
+
+def decode(text: bytes | str) -> Event:
+    """The event of that JSON; `data` is a dict. `msgspec.DecodeError` for anything else."""
+    return _decoder.decode(text)
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def rfc3339(milliseconds: int) -> str:
+    """Unix time in milliseconds as `2025-06-24T07:00:00.000Z`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+# --- interest -----------------------------------------------------------------------------------------------------
+
+NATIVE: Final = "native"
+"""Stands in `Interest.tokens` where an amount is in the chain's own currency."""
+
+_ADDRESS_FIELDS: Final = (
+    "from", "to", "address", "owner", "spender", "counterparty", "sender", "recipient", "pool",
+    "token_address", "token_in_address", "token_out_address", "feed",
+)  # fmt: skip
+_TOKEN_FIELDS: Final = ("token_address", "token_in_address", "token_out_address")
+_AMOUNT_FIELDS: Final = ("amount", "delta", "amount_in")
+
+
+class Interest(NamedTuple):
+    """What a filter can ask about an event. Addresses and tokens are lower case."""
+
+    type: str
+    chain: str | None
+    addresses: tuple[str, ...]
+    """Every address that the event touches, token contracts included, each once."""
+    tokens: tuple[str, ...]
+    """Contract addresses, or `NATIVE`."""
+    amount: str | None
+    """Base units, signed, where the event has an amount."""
+
+
+def interest(event: Event) -> Interest:
+    """What the event touches; the same for a fresh event and for one that was read back."""
+    data = event.data
+    if isinstance(data, TokenTransfer):  # the most frequent by far
+        token = data.token_address.lower()
+        addresses = tuple({data.from_.lower(): 0, data.to.lower(): 0, token: 0})
+        return Interest(event.type, event.chain, addresses, (token,), data.amount)
+    fields: dict[str, Any] = data if isinstance(data, dict) else msgspec.structs.asdict(data)
+    if "from_" in fields:
+        fields["from"] = fields["from_"]
+    found = {value.lower(): 0 for name in _ADDRESS_FIELDS if _is_address(value := fields.get(name))}
+    tokens = {value.lower(): 0 for name in _TOKEN_FIELDS if _is_address(value := fields.get(name))}
+    amount = next((value for name in _AMOUNT_FIELDS if isinstance(value := fields.get(name), str)), None)
+    if not tokens and amount is not None and event.type in PAYLOADS:
+        tokens = {NATIVE: 0}
+    return Interest(event.type, event.chain, tuple(found), tuple(tokens), amount)
+
+
+def _is_address(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) == 42 and value[:2] in ("0x", "0X")
+
+
+@lru_cache(maxsize=4096)
+def pair_key(chain: str | None, kind: str) -> int:
+    """The index key of one type on one chain: 63 bits."""
+    digest = hashlib.blake2b(f"{chain or ''}|{kind}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def address_key(address: str) -> int:
+    """
+    The index key of an address, on any chain: its last 63 bits, which a vanity prefix does not touch. Two addresses
+    may share one: a key finds candidates, `Filter.matches` decides.
+    """
+    try:
+        return int(address[-16:], 16) & 0x7FFF_FFFF_FFFF_FFFF
+    except ValueError:  # a custom event may hold anything 42 characters long
+        return 0
+
+
+def keys(about: Interest) -> tuple[int, ...]:
+    """The keys under which the log indexes an event: its type on its chain, and each address it touches."""
+    return (pair_key(about.chain, about.type), *{address_key(address) for address in about.addresses})

@@ -1,0 +1,221 @@
+"""
+One predicate for `?filters=`, `tail --type` and (later) a key's scopes.
+
+A filter is parsed once, against the vocabulary of the daemon (its chains, its tokens, the types it knows), and every
+word that means nothing is an error that names it and the nearest word that would: nothing is silently ignored.
+Values of one parameter are OR, different parameters are AND.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from chainwatch.errors import UsageError
+from chainwatch.event import CATEGORIES, NATIVE, PAYLOADS, Interest, address_key, pair_key
+
+ALIASES: Final = {"wallet": "wallet", "balance": "wallet"}
+PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount")
+"""The parameters that this module reads; each may repeat, and hold several values separated by commas."""
+
+_ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
+_CUSTOM: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the words of a filter can mean in one daemon."""
+
+    chains: tuple[str, ...] = ()
+    tokens: Mapping[str, tuple[tuple[str, str], ...]] = {}
+    """Symbol, upper case -> its contracts as (chain, lower-case address); `NATIVE` for a chain's own currency."""
+    custom: frozenset[str] = frozenset()
+    """Custom types that were published."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed filter. An empty set asks nothing. Equal filters are equal values, so streams can share their work."""
+
+    types: frozenset[str] = frozenset()
+    chains: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    """Lower case."""
+    tokens: frozenset[tuple[str, str]] = frozenset()
+    """(chain, contract); the chain is empty where any is meant."""
+    min_amount: int | None = None
+    """Base units; compared with the size of a signed amount."""
+
+    def matches(self, about: Interest) -> bool:
+        """Whether an event with this interest passes."""
+        if self.types and about.type not in self.types:
+            return False
+        if self.chains and about.chain not in self.chains:
+            return False
+        if self.addresses and self.addresses.isdisjoint(about.addresses):
+            return False
+        if self.tokens and not any(
+            (about.chain or "", token) in self.tokens or ("", token) in self.tokens for token in about.tokens
+        ):
+            return False
+        return self.min_amount is None or (about.amount is not None and _size(about.amount) >= self.min_amount)
+
+    @property
+    def is_open(self) -> bool:
+        """It lets everything pass."""
+        return self == OPEN
+
+    @property
+    def by_pairs(self) -> bool:
+        """Types and chains decide alone: the keys of `pairs` give exactly its events."""
+        return not self.addresses and not self.tokens and self.min_amount is None
+
+    def address_keys(self) -> frozenset[int] | None:
+        """The keys of `event.address_key`, one of which every matching event has; None where no address narrows it."""
+        if self.addresses:
+            return frozenset(address_key(address) for address in self.addresses)
+        if self.tokens and all(token != NATIVE for _, token in self.tokens):
+            return frozenset(address_key(token) for _, token in self.tokens)
+        return None
+
+    def pair_keys(self, known: Iterable[tuple[str | None, str]]) -> frozenset[int]:
+        """The keys of `event.pair_key` among the (chain, type) pairs known to a log that can hold a match."""
+        return frozenset(
+            pair_key(chain, kind)
+            for chain, kind in known
+            if (not self.types or kind in self.types) and (not self.chains or chain in self.chains)
+        )
+
+    def describe(self) -> dict[str, list[str]]:
+        """The filter in the words of its parameters, types resolved: what `connect` and `/v1/stats` tell."""
+        told: dict[str, list[str]] = {}
+        if self.types:
+            told["types"] = sorted(self.types)
+        if self.chains:
+            told["chains"] = sorted(self.chains)
+        if self.addresses:
+            told["address"] = sorted(self.addresses)
+        if self.tokens:
+            told["token"] = sorted({token for _, token in self.tokens})
+        if self.min_amount is not None:
+            told["min_amount"] = [str(self.min_amount)]
+        return told
+
+
+OPEN: Final = Filter()
+
+
+def _size(amount: str) -> int:
+    try:
+        return abs(int(amount))
+    except ValueError:
+        return -1
+
+
+def parse(parameters: Mapping[str, Sequence[str]], vocabulary: Vocabulary) -> Filter:
+    """
+    The filter of the parameters named in `PARAMETERS` (others are not looked at). `UsageError` names the first value
+    that cannot be meant.
+    """
+    types = resolve_types(_words(parameters, "filters"), vocabulary, "filters")
+    narrowed = resolve_types(_words(parameters, "types"), vocabulary, "types")
+    if types and narrowed and not types & narrowed:
+        raise UsageError("filters and types have no type in common, so nothing can match", parameter="types")
+    return Filter(
+        types=(types & narrowed) if types and narrowed else types or narrowed,
+        chains=frozenset(_chain(word, vocabulary) for word in _words(parameters, "chains")),
+        addresses=frozenset(_address(word, "address") for word in _words(parameters, "address")),
+        tokens=frozenset(pair for word in _words(parameters, "token") for pair in _token(word, vocabulary)),
+        min_amount=_min_amount(_words(parameters, "min_amount")),
+    )
+
+
+def _words(parameters: Mapping[str, Sequence[str]], name: str) -> list[str]:
+    given = parameters.get(name, ())
+    words = [word.strip() for value in given for word in value.split(",")]
+    if given and not all(words):
+        raise UsageError(f"{name} has an empty value", parameter=name, value=",".join(given))
+    return words
+
+
+def resolve_types(words: Iterable[str], vocabulary: Vocabulary, parameter: str) -> frozenset[str]:
+    """The types that category and type names mean, singular or plural, in any case; `custom:NAME` as well."""
+    return frozenset(kind for word in words for kind in _types_of(word, vocabulary, parameter))
+
+
+def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[str]:
+    lower = word.lower().replace("-", "_")
+    if lower.startswith("custom:"):
+        name = lower.removeprefix("custom:")
+        if not _CUSTOM.fullmatch(name):
+            raise UsageError(
+                f"{word!r} is no custom type",
+                parameter=parameter,
+                value=word,
+                hint="a custom type is a letter, then letters, digits and _: at most 64",
+            )
+        return frozenset({name})
+    singular = lower.removesuffix("s")
+    for name in (lower, singular, ALIASES.get(singular, "")):
+        if name in CATEGORIES:
+            return CATEGORIES[name]
+        if name in PAYLOADS or name in vocabulary.custom:
+            return frozenset({name})
+    if singular == "custom":
+        return vocabulary.custom or frozenset({"custom"})
+    known = [*PAYLOADS, *CATEGORIES, *vocabulary.custom]
+    raise _unknown("event type or category", word, known, parameter)
+
+
+def _chain(word: str, vocabulary: Vocabulary) -> str:
+    if word in vocabulary.chains:
+        return word
+    raise _unknown("chain", word, vocabulary.chains, "chains")
+
+
+def _address(word: str, parameter: str) -> str:
+    if not _ADDRESS.fullmatch(word):
+        raise UsageError(
+            f"{word!r} is no address",
+            parameter=parameter,
+            value=word,
+            hint="an address is 0x and 40 hexadecimal digits",
+        )
+    return word.lower()
+
+
+def _token(word: str, vocabulary: Vocabulary) -> tuple[tuple[str, str], ...]:
+    if word[:2] in ("0x", "0X"):
+        return (("", _address(word, "token")),)
+    if found := vocabulary.tokens.get(word.upper()):
+        return found
+    raise _unknown("configured token", word, vocabulary.tokens, "token")
+
+
+def _min_amount(words: list[str]) -> int | None:
+    if not words:
+        return None
+    if len(words) > 1 or not re.fullmatch(r"[0-9]{1,78}", words[0]):
+        raise UsageError(
+            f"{','.join(words)!r} is no amount",
+            parameter="min_amount",
+            value=",".join(words),
+            hint="min_amount is one whole number of base units, such as 1000000000000000000 for 1 ETH",
+        )
+    return int(words[0])
+
+
+def _unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:
+    names = sorted(known)
+    folded = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    hint = "" if close else (f"there is: {', '.join(names)}" if names else f"no {what} is configured")
+    return UsageError(
+        f"unknown {what} {word!r}",
+        parameter=parameter,
+        value=word,
+        nearest=folded[close[0]] if close else "",
+        hint=hint,
+    )

@@ -1,0 +1,88 @@
+"""
+Text for people: what comes from a chain made harmless, amounts, short hashes, ages.
+
+Token names, symbols and revert reasons are chosen by strangers: a symbol can move a terminal's cursor, set a window's
+title, turn a line right to left or hide in zero width. `printable` writes every such character out: `\\u001b`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import urlsplit
+
+# Cc control, Cf format (bidi, zero width), Zl/Zp line and paragraph separators, Cs lone surrogates.
+_HOSTILE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
+
+SYMBOL_LENGTH = 64
+"""Characters kept of a token's symbol."""
+NAME_LENGTH = 256
+"""Characters kept of a name or a revert reason."""
+
+
+def printable(text: str, length: int = NAME_LENGTH) -> str:
+    """
+    `text` with each character of Unicode category Cc, Cf, Zl, Zp or Cs written out, as a visible backslash-u escape,
+    and cut at `length` characters (of the visible text) with `…`.
+    """
+    if text.isascii() and text.isprintable():
+        shown = text
+    else:
+        kept = text[: length + 1]
+        shown = "".join(_visible(char) if unicodedata.category(char) in _HOSTILE else char for char in kept)
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def amount(base_units: int | str, decimals: int | None) -> str:
+    """Base units as a decimal number, exact to the last digit: `amount(1500, 3)` is `1.5`."""
+    units = int(base_units)
+    if not decimals or decimals > 255:
+        return str(units)
+    sign = "-" if units < 0 else ""
+    whole, rest = divmod(abs(units), 10**decimals)
+    fraction = str(rest).rjust(decimals, "0").rstrip("0")
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+
+
+def short(hexadecimal: str, *, lead: int = 6, tail: int = 4) -> str:
+    """`0x1234…cdef` of a long hash or address; what is short already stays."""
+    return hexadecimal if len(hexadecimal) <= lead + tail + 1 else f"{hexadecimal[:lead]}…{hexadecimal[-tail:]}"
+
+
+def age(seconds: float) -> str:
+    """A duration in one unit, for a glance: `0.4s`, `12s`, `3m`, `5h`, `9d`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}s"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "m"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // unit)}{name}"
+    return f"{int(seconds // 86_400)}d"
+
+
+def redact_url(url: str) -> str:
+    """Scheme, host and port of an endpoint: its path, query and user part are where providers put their keys."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "<url>"
+    if not host:
+        return "<url>"
+    if ":" in host:
+        host = f"[{host}]"
+    hidden = "/…" if parts.path.strip("/") or parts.query or parts.username else ""
+    return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+_URL = re.compile(r"\b(?:wss?|https?)://[^\s\"'<>]+", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """`text` with every URL in it redacted."""
+    return _URL.sub(lambda match: redact_url(match.group()), text)
