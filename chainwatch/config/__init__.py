@@ -1,0 +1,31 @@
+"""
+The configuration: typed, documented, and checked all at once.
+
+`model` says what there is, `values` how it is written, `load` where it comes from: flags before `CHAINWATCH_*`
+variables before the file before the defaults.
+"""
+
+from chainwatch.config.load import find, load
+from chainwatch.config.model import (
+    ChainSettings,
+    LogSettings,
+    PriceSettings,
+    ServerSettings,
+    Settings,
+    TokenSettings,
+    WalletSettings,
+    vocabulary,
+)
+
+__all__ = [
+    "ChainSettings",
+    "LogSettings",
+    "PriceSettings",
+    "ServerSettings",
+    "Settings",
+    "TokenSettings",
+    "WalletSettings",
+    "find",
+    "load",
+    "vocabulary",
+]

@@ -1,0 +1,331 @@
+"""
+Where settings come from: flags before `CHAINWATCH_*` variables before one file before the defaults.
+
+The first file that is found wins whole. Everything that is wrong is reported at once, each with its place: the key in
+the file, the variable, or the line of an `endpoints_file`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from chainwatch.config import values
+from chainwatch.config.model import TABLES, Settings, default_log_path
+from chainwatch.config.references import check_references
+from chainwatch.errors import ConfigError, Problem
+from chainwatch.text import printable
+
+PUBLIC_ETHEREUM: Final[dict[str, Any]] = {
+    # Keyless endpoints of three operators, so that one that is down or limits us is not the end.
+    "chains": [
+        {
+            "name": "ethereum",
+            "chain_id": 1,
+            "endpoints": [
+                "wss://ethereum-rpc.publicnode.com",
+                "wss://eth.drpc.org",
+                "https://eth.merkle.io",
+                "https://1rpc.io/eth",
+            ],
+        }
+    ],
+    "tokens": [
+        {"chain": "ethereum", "symbol": symbol, "address": address, "decimals": decimals}
+        for symbol, address, decimals in (
+            ("USDC", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 6),
+            ("USDT", "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6),
+            ("WETH", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2", 18),
+            ("DAI", "0x6B175474E89094C44Da98b954EedeAC495271d0F", 18),
+        )
+    ],
+}
+"""What is watched where there is no file."""
+
+_PREFIX: Final = "CHAINWATCH_"
+_OTHERS: Final = frozenset({"CHAINWATCH_CONFIG", "CHAINWATCH_URL", "CHAINWATCH_KEY"})
+"""Variables that are no settings: where the file is, and how clients reach a daemon."""
+
+Data = dict[str, Any]
+
+
+def find(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """
+    The file to read: `-c`, `$CHAINWATCH_CONFIG`, then the first that exists in `$XDG_CONFIG_HOME/chainwatch` and
+    `/etc/chainwatch`; None where there is none. What was named by hand is not looked for: `load` says if it is missing.
+    """
+    if explicit is not None:
+        return explicit
+    if named := environ.get("CHAINWATCH_CONFIG"):
+        return _expand(named, Path(), environ)
+    given = environ.get("XDG_CONFIG_HOME", "")
+    config_home = Path(given) if given.startswith("/") else _home(environ) / ".config"
+    for folder in (config_home / "chainwatch", Path("/etc/chainwatch")):
+        if (path := folder / "chainwatch.toml").is_file():
+            return path
+    return None
+
+
+def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """
+    The settings of a file (None: the built-in ones, public Ethereum), with variables and flags laid over it.
+
+    `flags` are values by their place, `{"server.port": 9000, "log.path": Path("x.db")}`; None is "not given".
+    `ConfigError` holds every problem.
+    """
+    data = _read(path) if path else _copy(PUBLIC_ETHEREUM)
+    base = path.parent if path else Path()
+    problems: list[Problem] = []
+    places: dict[str, str] = {}
+    _resolve_paths(data, base, environ)
+    problems += _overlay_variables(data, environ, places)
+    _overlay_flags(data, flags, environ, places)
+    problems += _read_endpoints_files(data, base, environ, places)
+    log = data.setdefault("log", {})
+    if isinstance(log, dict):
+        log.setdefault("path", str(default_log_path(_home(environ), environ.get("XDG_STATE_HOME", ""))))
+
+    problems += check_references(data)
+    try:
+        settings = Settings.model_validate(data)
+    except ValidationError as error:
+        problems = [*_explain(error, places), *problems]
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        where = str(path) if path else "the environment and the flags"
+        raise ConfigError(f"{count} in {printable(where)}", problems, hint="nothing was started")
+    return settings
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Data:
+    shown = printable(str(path))
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration {shown}: {error.strerror or type(error).__name__}",
+            hint="name another one with -c; without any, public Ethereum endpoints are used",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{shown} is not UTF-8 (byte {error.start})", hint="TOML is written in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        message, _, where = str(error).rpartition(" (at ")
+        place = where.rstrip(")") or "unknown place"
+        raise ConfigError(f"{shown} is not valid TOML", [Problem(place, printable(message))]) from None
+
+
+def _copy(data: Data) -> Data:
+    return {key: [dict(table) for table in tables] for key, tables in data.items()}
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME", "")
+    return Path(home) if home.startswith("/") else Path.home()
+
+
+def _expand(written: str, base: Path, environ: Mapping[str, str]) -> Path:
+    """A path as people write it: `~` is the home folder; a relative one starts at `base`."""
+    if written == "~" or written.startswith("~/"):
+        return _home(environ) / written[2:]
+    return base / written
+
+
+def _tables(data: Data, name: str) -> list[tuple[int, Data]]:
+    """The tables of an array of tables, where it is one; what is not is reported by the models."""
+    given = data.get(name)
+    return [(i, table) for i, table in enumerate(given) if isinstance(table, dict)] if isinstance(given, list) else []
+
+
+def _resolve_paths(data: Data, base: Path, environ: Mapping[str, str]) -> None:
+    """Paths in a file are relative to that file."""
+    log = data.get("log")
+    if isinstance(log, dict) and isinstance(written := log.get("path"), str) and written:
+        log["path"] = str(_expand(written, base, environ))
+    for _, price in _tables(data, "prices"):
+        if isinstance(written := price.get("api_key_file"), str) and written:
+            price["api_key_file"] = str(_expand(written, base, environ))
+
+
+def _read_endpoints_files(
+    data: Data, base: Path, environ: Mapping[str, str], places: dict[str, str]
+) -> Iterable[Problem]:
+    for index, chain in _tables(data, "chains"):
+        if not isinstance(written := chain.get("endpoints_file"), str):
+            continue
+        place = f"chains[{index}].endpoints_file"
+        if "endpoints" in chain:
+            yield Problem(place, "endpoints are given too", "keep one of the two")
+            continue
+        # A stand-in, so that what cannot be read is not reported as missing as well; it is never used.
+        chain["endpoints"] = ["wss://unread.invalid"]
+        try:
+            lines = _expand(written, base, environ).read_text("utf-8").splitlines()
+        except OSError as error:
+            yield Problem(place, f"cannot be read: {error.strerror or type(error).__name__}")
+            continue
+        except UnicodeDecodeError:
+            yield Problem(place, "is not UTF-8")
+            continue
+        urls = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+        urls = [(number, line) for number, line in urls if not line.startswith("#")]
+        if not urls:
+            yield Problem(place, "holds no URL", "one a line; lines that begin with # are comments")
+            continue
+        chain["endpoints"] = [line for _, line in urls]
+        places |= {
+            f"chains[{index}].endpoints[{position}]": f"{place}, line {number}"
+            for position, (number, _) in enumerate(urls)
+        }
+
+
+# --- variables and flags ------------------------------------------------------------------------------------------
+
+
+def _overlay_variables(data: Data, environ: Mapping[str, str], places: dict[str, str]) -> Iterable[Problem]:
+    known = {
+        f"{_PREFIX}{section}_{key}".upper(): (section, key)
+        for section in ("server", "log")
+        for key in TABLES[section].model_fields
+    }
+    for variable, value in environ.items():
+        if not variable.startswith(_PREFIX) or variable in _OTHERS:
+            continue
+        if variable not in known:
+            yield Problem(printable(variable), "unknown variable", _did_you_mean(variable, [*known, *_OTHERS]))
+            continue
+        section, key = known[variable]
+        places[f"{section}.{key}"] = variable
+        _put(data, section, key, _parsed(value, TABLES[section].model_fields[key].annotation))
+
+
+def _parsed(value: str, annotation: Any) -> object:
+    """A variable is text; numbers and lists (with commas) are read out of it, the rest is read as in the file."""
+    if annotation is int and re.fullmatch(r"-?[0-9]{1,20}", value.strip()):
+        return int(value)
+    if getattr(annotation, "__origin__", None) is tuple:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _overlay_flags(data: Data, flags: Mapping[str, object], environ: Mapping[str, str], places: dict[str, str]) -> None:
+    for place, value in flags.items():
+        if value is not None:
+            section, _, key = place.partition(".")
+            places[place] = f"{place} on the command line"
+            _put(data, section, key, str(value) if isinstance(value, Path) else value)
+    log = data.get("log")
+    if isinstance(log, dict) and "log.path" in places and log["path"]:  # of a variable or a flag: from here on
+        log["path"] = str(_expand(log["path"], Path(), environ))
+
+
+def _put(data: Data, section: str, key: str, value: object) -> None:
+    table = data.setdefault(section, {})
+    if isinstance(table, dict):  # otherwise the model reports the section
+        table[key] = value
+
+
+# --- explaining ---------------------------------------------------------------------------------------------------
+
+
+def _explain(error: ValidationError, places: Mapping[str, str]) -> list[Problem]:
+    """What pydantic found, in our words, without what was given."""
+    found = error.errors(include_url=False, include_input=False)
+    found = [item for item in found if item["type"] != "default_factory_not_called"]  # follows from another one
+    unknown: dict[tuple[Any, ...], list[str]] = {}
+    for item in found:
+        if item["type"] == "extra_forbidden":
+            unknown.setdefault(item["loc"][:-1], []).append(str(item["loc"][-1]))
+    problems = []
+    for item in found:
+        loc = item["loc"]
+        names = _keys_at(loc)
+        if item["type"] == "missing" and any(_nearest(key, names) == loc[-1] for key in unknown.get(loc[:-1], ())):
+            continue  # the unknown key next to it is this one, mistyped; its problem says so
+        problem, hint = _words(item, loc, names)
+        place = _place(loc)
+        problems.append(Problem(places.get(place, place), problem, hint))
+    return problems
+
+
+def _words(item: Any, loc: tuple[int | str, ...], names: list[str]) -> tuple[str, str]:
+    context = item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return "unknown key", _hint_for_unknown(str(loc[-1]), loc, names)
+        case "value_error":
+            cause = context["error"]
+            return str(cause), cause.hint if isinstance(cause, values.Wrong) else ""
+        case "missing":
+            return "is required", ""
+        case "model_type" | "dict_type":
+            return "must be a table", f"write [{loc[0]}]" if len(loc) == 1 else f"write [[{loc[0]}]]"
+        case "tuple_type" if loc[0] in TABLES and len(loc) == 1:
+            return "must be an array of tables", f"write [[{loc[0]}]]"
+        case "tuple_type":
+            return "must be a list", ""
+        case "too_short" | "string_too_short":
+            return "must not be empty", ""
+        case "int_type":
+            return "must be a whole number", ""
+        case "string_type" | "path_type":
+            return "must be text", ""
+        case "bool_type":
+            return "must be true or false", ""
+        case "literal_error":
+            return f"must be {context['expected']}", ""
+        case "greater_than_equal":
+            return f"must be at least {_quantity(context['ge'], loc)}", ""
+        case "less_than_equal":
+            return f"must be at most {_quantity(context['le'], loc)}", ""
+    return str(item["msg"]), ""
+
+
+def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that are valid beside the last part of a place."""
+    model = Settings if len(loc) == 1 else TABLES.get(str(loc[0]))
+    return list(model.model_fields) if model else []
+
+
+def _hint_for_unknown(key: str, loc: tuple[int | str, ...], names: list[str]) -> str:
+    near = _did_you_mean(key, names)
+    if near or len(loc) > 1:
+        return near
+    home = next((name for name, model in TABLES.items() if key in model.model_fields), "")
+    return "" if not home else f"it belongs in [{home}]" if home in ("server", "log") else f"it belongs in [[{home}]]"
+
+
+def _quantity(limit: float, loc: tuple[int | str, ...]) -> str:
+    """A limit with its unit, as the key would be written."""
+    model = TABLES.get(str(loc[0]))
+    field = model.model_fields.get(str(loc[-1])) if model else None
+    readers = {getattr(part, "func", None) for part in field.metadata} if field else set()
+    if values.duration in readers:
+        return f"{limit:,.10g} seconds".replace(",", "_")
+    if values.size in readers:
+        return f"{int(limit) // 1024} KiB"
+    return str(limit)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part, 64)}" for part in loc)
+    return place.removeprefix(".")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else ""
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = _nearest(word, known)
+    return f"did you mean {near!r}?" if near else ""

@@ -1,0 +1,244 @@
+"""
+Every setting there is: its type, its limits, its default, and a description with unit and meaning.
+
+The descriptions are the one source of the documentation. Nothing here reads a file; see `load`.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from chainwatch.config import values
+from chainwatch.event import NATIVE
+from chainwatch.filter import Vocabulary
+
+Duration = Annotated[float, BeforeValidator(values.duration)]
+Size = Annotated[int, BeforeValidator(values.size)]
+Address = Annotated[str, BeforeValidator(values.address)]
+Endpoint = Annotated[str, BeforeValidator(values.endpoint)]
+ChainName = Annotated[str, BeforeValidator(values.chain_name)]
+Label = Annotated[str, BeforeValidator(values.label)]
+Which = Literal["watched", "all", "none"]
+
+CURRENCIES: Final = {
+    1: "ETH", 25: "CRO", 56: "BNB", 61: "ETC", 97: "BNB", 100: "XDAI", 137: "POL", 146: "S", 250: "FTM", 369: "PLS",
+    1284: "GLMR", 1285: "MOVR", 2222: "KAVA", 5000: "MNT", 10200: "XDAI", 42220: "CELO", 43113: "AVAX", 43114: "AVAX",
+    80002: "POL", 80094: "BERA",
+}  # fmt: skip
+"""Native currencies by chain id; every other chain is taken to count in ETH, as the rollups do."""
+
+
+def default_log_path(home: Path, state_home: str) -> Path:
+    """Where the log is kept by default: XDG Base Directory Specification; a relative `state_home` does not count."""
+    state = Path(state_home) if state_home.startswith("/") else home / ".local" / "state"
+    return state / "chainwatch" / "events.db"
+
+
+class Section(BaseModel):
+    """A table of the configuration. Unknown keys are errors; messages never repeat what was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(Section):
+    """`[server]`: where clients connect."""
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on. Any but loopback needs --insecure."
+    )
+    port: StrictInt = Field(default=8080, ge=0, le=65_535, description="TCP port; 0 takes any free one, and prints it.")
+    allowed_origins: tuple[Annotated[str, BeforeValidator(values.origin)], ...] = Field(
+        default=(), description='Origins of web pages that may read streams, such as "https://example.org"; "*" is any.'
+    )
+    max_connections: StrictInt = Field(default=10_000, ge=1, description="Open connections in total.")
+    max_connections_per_key: StrictInt = Field(default=100, ge=1, description="Open connections of one key.")
+    max_connections_per_address: StrictInt = Field(
+        default=1000, ge=1, description="Open connections of one client address."
+    )
+    connects_per_minute: StrictInt = Field(
+        default=600, ge=1, description="New connections a minute of one client address."
+    )
+    heartbeat: Duration = Field(
+        default=15.0,
+        ge=0.1,
+        le=3600,
+        description="An idle stream gets a comment line after this long, so that it stays open.",
+    )
+
+
+class LogSettings(Section):
+    """`[log]`: the append-only event log."""
+
+    path: Path = Field(
+        default_factory=lambda: default_log_path(Path.home(), os.environ.get("XDG_STATE_HOME", "")),
+        description="The database file. Default: chainwatch/events.db under $XDG_STATE_HOME (~/.local/state).",
+    )
+    ttl: Duration = Field(default=604_800.0, ge=1, le=3_153_600_000, description="Events older than this are removed.")
+    max_events: StrictInt = Field(
+        default=5_000_000, ge=1, description="Beyond this many, the oldest events are removed."
+    )
+    max_bytes: Size = Field(
+        default=4 * 1024**3, ge=1024**2, description="Beyond this size, the oldest events are removed."
+    )
+    memory: Size = Field(
+        default=64 * 1024**2,
+        ge=64 * 1024,
+        description="The newest events are kept in memory too: this much, never more.",
+    )
+
+
+class ChainSettings(Section):
+    """`[[chains]]`: a chain to follow."""
+
+    name: ChainName = Field(description="What events, filters and metrics call it: letters, digits, - and _.")
+    chain_id: StrictInt = Field(ge=1, le=2**63 - 1, description="EIP-155 chain id; checked against every endpoint.")
+    endpoints: tuple[Endpoint, ...] = Field(
+        min_length=1, repr=False, description="Nodes, in order of preference: ws://, wss://, http:// or https:// URLs."
+    )
+    endpoints_file: str | None = Field(
+        default=None,
+        description="A file with one URL a line instead, read at start; relative to the configuration file.",
+    )
+    confirmations: Annotated[tuple[int, ...], BeforeValidator(values.confirmations)] = Field(
+        default=(1, 6),
+        description="transaction_confirmed is told at each of these counts; inclusion is 1. Each 1 to 1000.",
+    )
+    start: Annotated[Literal["latest"] | int, BeforeValidator(values.start)] = Field(
+        default="latest",
+        description='Where a new log begins: "latest" is the head at first start; or a block number, from 0 up.',
+    )
+    native: Label = Field(
+        default_factory=lambda data: CURRENCIES.get(data.get("chain_id", 1), "ETH"),
+        description="Symbol of the chain's own currency. Default: known by the chain id.",
+    )
+    request_timeout: Duration = Field(
+        default=10.0,
+        ge=0.1,
+        le=300,
+        description="An endpoint that answers neither requests nor pings this long is left.",
+    )
+    stall_after: Duration | None = Field(
+        default=None,
+        ge=0.1,
+        le=86_400,
+        description="No new head for this long: others are asked. Default: by the chain's pace.",
+    )
+    max_reorg_depth: StrictInt = Field(
+        default=64, ge=1, le=100_000, description="A reorganisation that orphans more blocks than this halts the chain."
+    )
+    transactions: Which = Field(default="watched", description="Whose transactions are told: of wallets, all, or none.")
+    pending: Which = Field(
+        default="watched", description="Whose pending transactions are told: of wallets, all, or none."
+    )
+    dropped_after: Duration = Field(
+        default=30.0,
+        ge=1,
+        le=86_400,
+        description="A pending transaction unknown to the node for this long was dropped.",
+    )
+    balance_sweep: Duration = Field(
+        default=300.0, ge=1, le=86_400, description="Balances that nothing seemed to move are read again this often."
+    )
+    tokens: Which = Field(
+        default="watched",
+        description="Which token events are told: those that touch wallets or listed tokens, all, or none.",
+    )
+    internal_transfers: StrictBool = Field(
+        default=False, description="Transfers inside transactions, by traces, where the node has them."
+    )
+
+
+class WalletSettings(Section):
+    """`[[wallets]]`: an address to watch."""
+
+    name: Label = Field(description="What you call it.")
+    address: Address = Field(description="0x and 40 hexadecimal digits. Mixed case is checked (EIP-55).")
+    chains: tuple[str, ...] = Field(default=(), description="Names of chains on which it is watched. Default: all.")
+
+
+class TokenSettings(Section):
+    """`[[tokens]]`: a token whose symbol is trusted, so that filters can name it."""
+
+    chain: str = Field(description="Name of its chain.")
+    symbol: Label = Field(description="What filters and events call it.")
+    address: Address = Field(description="Its contract.")
+    decimals: StrictInt = Field(ge=0, le=255, description="Digits behind the point; 0 for tokens that do not divide.")
+
+
+class PriceSettings(Section):
+    """`[[prices]]`: a price to follow."""
+
+    symbol: Label = Field(description="What is priced.")
+    quote: Label = Field(default="USD", description="What it is priced in.")
+    source: Literal["chainlink", "coingecko", "coinmarketcap"] = Field(description="Who tells the price.")
+    chain: str | None = Field(default=None, description="Chainlink: the chain where the feed's proxy lives.")
+    feed: Address | None = Field(default=None, description="Chainlink: the feed's proxy.")
+    id: str | None = Field(
+        default=None, min_length=1, description="CoinGecko, CoinMarketCap: their id of what is priced."
+    )
+    url: Endpoint | None = Field(
+        default=None, repr=False, description="CoinGecko, CoinMarketCap: another address to ask."
+    )
+    api_key_file: str | None = Field(
+        default=None, min_length=1, description="CoinGecko, CoinMarketCap: file with the API key."
+    )
+    interval: Duration = Field(default=60.0, ge=1, le=86_400, description="CoinGecko, CoinMarketCap: asked this often.")
+    min_change: Annotated[Decimal, BeforeValidator(values.percent)] = Field(
+        default=Decimal("0.1"), description='Smaller changes than this are not told: "0.1%". In per cent.'
+    )
+
+
+class Settings(Section):
+    """The whole configuration. Without `[[chains]]` there are no chains."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings, description="Where clients connect.")
+    log: LogSettings = Field(default_factory=LogSettings, description="The append-only event log.")
+    chains: tuple[ChainSettings, ...] = Field(default=(), description="The chains to follow.")
+    wallets: tuple[WalletSettings, ...] = Field(default=(), description="The addresses to watch.")
+    tokens: tuple[TokenSettings, ...] = Field(default=(), description="The tokens that filters can name.")
+    prices: tuple[PriceSettings, ...] = Field(default=(), description="The prices to follow.")
+
+    def not_yet(self) -> list[str]:
+        """
+        The places of what was asked for and this version does not do. They are accepted, so that a configuration for a
+        later version loads; whoever starts the daemon says so.
+        """
+        found = [f"server.{key}" for key in _LIMITS if key in self.server.model_fields_set]
+        if self.server.allowed_origins:
+            found.append("server.allowed_origins")
+        for index, chain in enumerate(self.chains):
+            asked = {
+                "pending": chain.pending != "none",
+                "dropped_after": True,
+                "balance_sweep": True,
+                "internal_transfers": chain.internal_transfers,
+            }
+            found += [f"chains[{index}].{key}" for key, does in asked.items() if does and key in chain.model_fields_set]
+        return found + [f"prices[{index}]" for index in range(len(self.prices))]
+
+
+_LIMITS: Final = ("max_connections", "max_connections_per_key", "max_connections_per_address", "connects_per_minute")
+
+
+def vocabulary(settings: Settings) -> Vocabulary:
+    """The words that filters can use: chains, and symbols of native currencies and of the configured tokens."""
+    tokens: dict[str, tuple[tuple[str, str], ...]] = {}
+    meanings: list[tuple[str, tuple[str, str]]] = [
+        *((chain.native, (chain.name, NATIVE)) for chain in settings.chains),
+        *((token.symbol, (token.chain, token.address)) for token in settings.tokens),
+    ]
+    for symbol, meaning in meanings:
+        tokens[symbol.upper()] = (*tokens.get(symbol.upper(), ()), meaning)
+    return Vocabulary(chains=tuple(chain.name for chain in settings.chains), tokens=tokens)
+
+
+TABLES: Final[dict[str, Any]] = {
+    "server": ServerSettings, "log": LogSettings, "chains": ChainSettings,
+    "wallets": WalletSettings, "tokens": TokenSettings, "prices": PriceSettings,
+}  # fmt: skip
+"""The model of each table, by its name in the file."""

@@ -1,0 +1,72 @@
+"""
+What no single table can check: names that must be unique, and names that must exist.
+
+It reads the tables as they were written, before the models have seen them, so that a wrong value elsewhere hides
+nothing; what is not of the right type is passed over here and reported by the models.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from chainwatch.errors import Problem
+from chainwatch.text import printable
+
+Data = dict[str, Any]
+
+
+def check_references(data: Data) -> Iterator[Problem]:
+    """The problems between tables."""
+    chains = [table["name"] for _, table in _tables(data, "chains") if isinstance(table.get("name"), str)]
+    yield from _unique(data, "chains", "name", ("name",))
+    yield from _unique(data, "wallets", "name", ("name",))
+    yield from _unique(data, "tokens", "address", ("chain", "address"))
+    for index, wallet in _tables(data, "wallets"):
+        given = wallet.get("chains")
+        for position, name in enumerate(given if isinstance(given, list) else ()):
+            yield from _exists(name, chains, f"wallets[{index}].chains[{position}]")
+    for array in ("tokens", "prices"):
+        for index, table in _tables(data, array):
+            if "chain" in table:
+                yield from _exists(table["chain"], chains, f"{array}[{index}].chain")
+    for index, price in _tables(data, "prices"):
+        source = price.get("source")
+        needed = {"chainlink": ("chain", "feed"), "coingecko": ("id",), "coinmarketcap": ("id",)}
+        for key in needed.get(source, ()) if isinstance(source, str) else ():
+            if key not in price:
+                yield Problem(f"prices[{index}].{key}", f"is required where source is {source!r}")
+
+
+def _tables(data: Data, name: str) -> Iterator[tuple[int, Data]]:
+    given = data.get(name)
+    for index, table in enumerate(given if isinstance(given, list) else ()):
+        if isinstance(table, dict):
+            yield index, table
+
+
+def _unique(data: Data, array: str, key: str, by: tuple[str, ...]) -> Iterator[Problem]:
+    seen: dict[Hashable, int] = {}
+    for index, table in _tables(data, array):
+        parts = [table.get(part) for part in by]
+        if not all(isinstance(part, str) for part in parts):
+            continue
+        identity = tuple(str(part).lower() for part in parts)
+        first = seen.setdefault(identity, index)
+        if first != index:
+            yield Problem(f"{array}[{index}].{key}", f"is the same as that of {array}[{first}]")
+
+
+def _exists(name: object, chains: list[str], place: str) -> Iterator[Problem]:
+    if not isinstance(name, str) or name in chains:
+        return
+    close = difflib.get_close_matches(name.lower(), chains, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"there is: {', '.join(chains)}"
+        if chains
+        else "there are no chains"
+    )
+    yield Problem(place, f"no chain is called {printable(name, 64)!r}", printable(hint))

@@ -1,0 +1,143 @@
+"""
+Values as people write them, turned into what the program counts with: durations, sizes, addresses, endpoints.
+
+Each function takes what TOML (or an environment variable) gave and returns the value, or raises `Wrong`. A message
+never repeats an endpoint: its path and query are where providers put their keys.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from eth_utils.address import is_checksum_address
+
+from chainwatch import text
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w)?")
+_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?i?b)?", re.IGNORECASE)
+_BYTES: Final = {"b": 1} | {
+    f"{letter}{binary}b": (1024 if binary else 1000) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for binary in ("", "i")
+}
+
+_ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
+_CHAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PERCENT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,12})?) ?%")
+_SCHEMES: Final = ("ws", "wss", "http", "https")
+
+
+class Wrong(ValueError):
+    """What is wrong with a value, and what would be right."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+def duration(value: object) -> float:
+    """Seconds of `"250ms"`, `"15s"`, `"1m"`, `"12h"`, `"7d"`, `"2w"`; a bare number is seconds."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1]) * _SECONDS[match[2] or "s"]
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    raise Wrong("is no duration", 'write it as "15s", "1m", "12h" or "7d"; a bare number is seconds')
+
+
+def size(value: object) -> int:
+    """Bytes of `"64MiB"` (1024), `"4GB"` (1000), `"512"`; a bare number is bytes."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(Decimal(match[1]) * _BYTES[(match[2] or "b").lower()])
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise Wrong("is no size", 'write it as "64MiB" or "4GiB"; a bare number is bytes')
+
+
+def address(value: object) -> str:
+    """An address in lower case. Mixed case is a checksum (EIP-55), there to find typing errors: it has to be right."""
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        raise Wrong("is no address", "an address is 0x and 40 hexadecimal digits")
+    digits = value[2:]
+    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address("0x" + digits):
+        raise Wrong(
+            "has a wrong EIP-55 checksum, so a digit may be mistyped", "copy it again, or write it in lower case"
+        )
+    return value.lower()
+
+
+def endpoint(value: object) -> str:
+    """The URL of a node. The message says which part is wrong and shows none of it."""
+    if not isinstance(value, str) or any(char.isspace() for char in value):
+        raise Wrong("is no URL", "write it as wss://host/path or https://host/path")
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme.lower() in _SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, a bracket without its pair
+        good = False
+    if not good:
+        raise Wrong("is no URL of a node", "write it as wss://host/path or https://host/path; ws:// and http:// too")
+    return value
+
+
+def origin(value: object) -> str:
+    """An origin as browsers send it: `https://example.org`, without a path. `*` is any."""
+    if value == "*":
+        return "*"
+    if isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#@]+", value.lower()):
+        return value.lower()
+    raise Wrong("is no origin", 'write it as "https://example.org", without a path; "*" is any')
+
+
+def confirmations(value: object) -> tuple[int, ...]:
+    """Thresholds, ascending: each 1 to 1000, none twice, at least one."""
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    if not numbers or any(type(number) is not int or not 1 <= number <= 1000 for number in numbers):
+        raise Wrong("must be a list of whole numbers from 1 to 1000", 'write [1, 6]; transactions = "none" tells none')
+    if len(set(numbers)) < len(numbers):
+        raise Wrong("names a number twice")
+    return tuple(sorted(numbers))
+
+
+def start(value: object) -> Literal["latest"] | int:
+    """`latest`, or the first block to ingest."""
+    if value == "latest":
+        return "latest"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise Wrong("is no place to start", '"latest", or a block number from 0 up')
+
+
+def chain_name(value: object) -> str:
+    """A chain's name stands in URLs, metrics and cursors, so it is plain."""
+    if not isinstance(value, str) or not _CHAIN_NAME.fullmatch(value):
+        raise Wrong(
+            "is no name for a chain",
+            "up to 64 lower-case letters, digits, - and _, the first a letter or a digit",
+        )
+    return value
+
+
+def label(value: object) -> str:
+    """A name or symbol that people read: visible characters, no comma (it separates values in filters)."""
+    if (
+        not isinstance(value, str)
+        or not value
+        or value != value.strip()
+        or "," in value
+        or text.printable(value, text.SYMBOL_LENGTH) != value
+    ):
+        raise Wrong("is no name", "1 to 64 visible characters, no comma, no space at the ends")
+    return value
+
+
+def percent(value: object) -> Decimal:
+    """Per cent of `"0.1%"`."""
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
+        return Decimal(match[1])
+    raise Wrong("is no percentage", 'write it as "0.1%"')
