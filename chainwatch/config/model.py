@@ -74,7 +74,7 @@ class ServerSettings(Section):
 class LogSettings(Section):
     """`[log]`: the append-only event log."""
 
-    path: Path = Field(
+    path: Annotated[Path, BeforeValidator(values.file)] = Field(
         default_factory=lambda: default_log_path(Path.home(), os.environ.get("XDG_STATE_HOME", "")),
         description="The database file. Default: chainwatch/events.db under $XDG_STATE_HOME (~/.local/state).",
     )
@@ -122,7 +122,7 @@ class ChainSettings(Section):
         le=300,
         description="An endpoint that answers neither requests nor pings this long is left.",
     )
-    stall_after: Duration | None = Field(
+    stall_after: Annotated[float | None, BeforeValidator(values.duration)] = Field(
         default=None,
         ge=0.1,
         le=86_400,

@@ -7,10 +7,10 @@ nothing; what is not of the right type is passed over here and reported by the m
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Iterator
 from typing import Any
 
+from chainwatch.config.explain import did_you_mean
 from chainwatch.errors import Problem
 from chainwatch.text import printable
 
@@ -61,12 +61,5 @@ def _unique(data: Data, array: str, key: str, by: tuple[str, ...]) -> Iterator[P
 def _exists(name: object, chains: list[str], place: str) -> Iterator[Problem]:
     if not isinstance(name, str) or name in chains:
         return
-    close = difflib.get_close_matches(name.lower(), chains, n=1, cutoff=0.5)
-    hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"there is: {', '.join(chains)}"
-        if chains
-        else "there are no chains"
-    )
+    hint = did_you_mean(name, chains) or (f"there is: {', '.join(chains)}" if chains else "there are no chains")
     yield Problem(place, f"no chain is called {printable(name, 64)!r}", printable(hint))

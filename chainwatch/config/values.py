@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -141,3 +142,12 @@ def percent(value: object) -> Decimal:
     if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
         return Decimal(match[1])
     raise Wrong("is no percentage", 'write it as "0.1%"')
+
+
+def file(value: object) -> Path:
+    """The path of a file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Wrong("is no path of a file")
+    return Path(value)
