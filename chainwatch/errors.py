@@ -6,6 +6,8 @@ Every error that a user can meet.
     ├── ConfigError            3  the configuration is wrong (all its problems at once)
     ├── Unreachable            4  no daemon, or no node, answers
     ├── GapError               5  events that were asked for are gone, and --strict was given
+    ├── Refused                1  a daemon turned a request away: no key, not allowed, not there
+    ├── BadAnswer              1  what came back is nothing that a daemon sends
     └── LogError               1  the event log cannot be used
         ├── LogInUse              another daemon writes it
         ├── LogDamaged            not a chainwatch log, or a broken one; it is left untouched
@@ -81,6 +83,18 @@ class GapError(ChainwatchError):
     """Events between what was asked for and what is kept are gone."""
 
     exit_code = 5
+
+
+class Refused(ChainwatchError):
+    """A daemon answered, and will not do what was asked; `status` is the HTTP status."""
+
+    def __init__(self, what: str, *, status: int, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.status = status
+
+
+class BadAnswer(ChainwatchError):
+    """What came back is nothing that a daemon sends. Asking again would give the same."""
 
 
 class LogError(ChainwatchError):
