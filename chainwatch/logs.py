@@ -121,7 +121,7 @@ class _Cleaner:
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         exception = event.pop("exc_info", None)
         first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
-        cleaned: EventDict = {name: _named(name, value, self._secret) for name, value in (first | event).items()}
+        cleaned: EventDict = {name: _named(name, value, self._secret) for name, value in {**first, **event}.items()}
         if exception:
             found = exception if isinstance(exception, BaseException) else None
             if found is None:

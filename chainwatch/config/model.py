@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -69,6 +70,14 @@ class ServerSettings(Section):
         le=3600,
         description="An idle stream gets a comment line after this long, so that it stays open.",
     )
+
+    @property
+    def loopback(self) -> bool:
+        """Only this machine can reach `host`. A name other than localhost is not trusted to stay what it is."""
+        try:
+            return self.host.lower() == "localhost" or ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
 
 
 class LogSettings(Section):

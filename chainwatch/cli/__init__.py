@@ -1,0 +1,227 @@
+"""
+The command line: what all commands share. One module a command; each is imported only when it is meant.
+
+Exit codes: 0 done, 1 failure, 2 usage, 3 configuration, 4 cannot reach, 5 gap under --strict, 130 ^C, 141 closed pipe.
+An error is one plain block on stderr: what, why, what to do.
+
+A command is a plain function with typer's annotations, named in `COMMANDS`. The options of the frame (-c, -v, -q,
+--color) are taken before and after a command's name; a command that wants them takes `ctx: typer.Context` and finds a
+`Frame` in `ctx.obj`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from chainwatch import __version__
+from chainwatch.errors import ChainwatchError, UsageError
+from chainwatch.text import printable, redact
+
+Color = Literal["auto", "always", "never"]
+
+INTERRUPTED: Final = 130
+CLOSED_PIPE: Final = 141
+_FRAME_OPTIONS: Final = ("config", "verbose", "quiet", "color")
+
+
+class Command(NamedTuple):
+    """Where a command is, and what `--help` says of it without importing it."""
+
+    target: str
+    """`module:function`."""
+    summary: str
+    example: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "serve": Command(
+        "chainwatch.cli.serve:serve",
+        "Follow the configured chains and stream their events.",
+        "chainwatch serve --demo",
+    ),
+    "tail": Command(
+        "chainwatch.cli.tail:tail",
+        "Print the events of a running daemon as they come.",
+        "chainwatch tail --type token_transfer --token USDC --json",
+    ),
+}
+
+
+@dataclass(slots=True)
+class Frame:
+    """The options of the frame, as they were given before and after the command's name."""
+
+    config: Path | None = None
+    """-c; None means that it has to be looked for."""
+    verbosity: int = 0
+    """The number of -v less that of -q."""
+    color: Color = "auto"
+
+
+def use_color(stream: TextIO, choice: Color, environ: Mapping[str, str]) -> bool:
+    """Whether to colour what goes to `stream`: as --color says; else on a terminal, unless NO_COLOR is set."""
+    if choice != "auto":
+        return choice == "always"
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+class _Commands(TyperGroup):
+    """A group that imports a command's module when the command is meant, and not for `--help`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if not (known := COMMANDS.get(cmd_name)):
+            return None
+        module, _, function = known.target.partition(":")
+        app = typer.Typer(rich_markup_mode=None, add_completion=False)
+        app.command(cmd_name, epilog=f"Example: {known.example}")(getattr(importlib.import_module(module), function))
+        command = typer.main.get_command(app)
+        taken = {option for parameter in command.params for option in parameter.opts}
+        command.params += [option for option in _frame_options() if taken.isdisjoint(option.opts)]
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = "" if close else f"there is: {', '.join(COMMANDS)}"
+            nearest = close[0] if close else ""
+            raise UsageError(f"no command {printable(args[0], 64)!r}", value=args[0], nearest=nearest, hint=hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+    # typer turns a closed pipe into exit code 1 above these two; ours is 141.
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            raise typer.Exit(CLOSED_PIPE) from None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise typer.Exit(CLOSED_PIPE) from None
+
+
+_app = typer.Typer(
+    name="chainwatch",
+    cls=_Commands,
+    help="Follow chains, and stream every event of theirs, once and in order.",
+    epilog="Example: chainwatch serve --demo",
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"chainwatch {__version__} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@_app.callback(invoke_without_command=True)
+def _frame(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.", show_default=False)
+    ] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: all.")
+    ] = 0,
+    quiet: Annotated[int, typer.Option("--quiet", "-q", count=True, show_default=False, help="Say less.")] = 0,
+    color: Annotated[
+        Color | None, typer.Option("--color", help="Colours: on a terminal (auto), always, never.")
+    ] = None,
+    version: Annotated[  # noqa: ARG001  # its callback does it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    _merge(ctx.obj, config=config, verbose=verbose, quiet=quiet, color=color)
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+def _merge(frame: Frame, **given: Any) -> None:
+    """Lay options over those that were given before: a later file or colour wins, -v and -q add up."""
+    frame.config = given.get("config") or frame.config
+    frame.color = given.get("color") or frame.color
+    frame.verbosity += (given.get("verbose") or 0) - (given.get("quiet") or 0)
+
+
+def _frame_options() -> list[Any]:
+    """The options of the frame once more, for a command: they go into the frame and not to the function."""
+
+    def merge(ctx: Any, parameter: Any, value: Any) -> Any:
+        _merge(ctx.obj, **{parameter.name: value})
+        return value
+
+    options = [option for option in typer.main.get_command(_app).params if option.name in _FRAME_OPTIONS]
+    for option in options:
+        option.expose_value = False
+        option.callback = merge
+    return options
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what a command line asks, errors told; the exit code."""
+    frame = Frame()
+    try:
+        group = typer.main.get_command(_app)
+        code = group.main(list(arguments), prog_name="chainwatch", standalone_mode=False, obj=frame)
+        sys.stdout.flush()
+    except BrokenPipeError:  # found by the flush
+        code = CLOSED_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except ChainwatchError as error:  # who raised it has redacted it
+        code = _tell(error, frame, str(error), error.exit_code)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "chainwatch"
+        code = _tell(error, frame, redact(f"{error.format_message()}\nsee {path} --help"), error.exit_code)
+    except Exception as error:  # noqa: BLE001  # a bug: people get a line, and with -vv the traceback
+        what = redact(f"this should not have happened: {type(error).__name__}: {error}")
+        code = _tell(error, frame, f"{what}\nrun it again with -vv for the whole story, and please report it", 1)
+    if code == CLOSED_PIPE:
+        _close_stdout()
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException, frame: Frame, message: str, code: int) -> int:
+    """One block on stderr; nothing in it can move a cursor."""
+    if frame.verbosity >= 2:
+        message = redact("".join(traceback.format_exception(error)))
+    block = "\n".join(printable(line, 2000) for line in message.splitlines())
+    with contextlib.suppress(OSError, ValueError):  # nobody listens on stderr either: the exit code still says it
+        print(f"chainwatch: {block}", file=sys.stderr, flush=True)
+    return code
+
+
+def _close_stdout() -> None:
+    """Nothing more can be written: what is still buffered must not fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> NoReturn:
+    """The program."""
+    sys.exit(run(sys.argv[1:]))

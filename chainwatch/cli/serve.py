@@ -1,0 +1,74 @@
+"""`chainwatch serve`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chainwatch.cli import Frame, use_color
+from chainwatch.errors import ConfigError
+
+
+def serve(
+    ctx: typer.Context,
+    demo: Annotated[bool, typer.Option("--demo", help="Follow a simulated chain; needs no network.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="N", help="The same seed gives the same simulated chain.")
+    ] = 1,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="ADDRESS", help="Where to listen. [default: 127.0.0.1]", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65_535,
+            metavar="PORT",
+            help="0 takes any free one. [default: 8080]",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="PATH", help="File of the event log.", show_default=False)
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let anyone who can reach a non-loopback address read everything.")
+    ] = False,
+) -> int:
+    """
+    Follow the configured chains, keep their events in the log, and stream them.
+
+    Without a configuration file it follows Ethereum through public endpoints. It prints one line on stdout, "listening
+    on http://...", once streams can be opened; all else goes to stderr. SIGTERM and ^C end it gracefully.
+    """
+    import structlog
+
+    from chainwatch import config, logs
+
+    frame: Frame = ctx.obj
+    path = config.find(frame.config, os.environ)
+    settings = config.load(path, os.environ, {"server.host": host, "server.port": port, "log.path": log})
+    logs.set_up(
+        verbosity=frame.verbosity,
+        color=use_color(sys.stderr, frame.color, os.environ),
+        secrets=[endpoint for chain in settings.chains for endpoint in chain.endpoints],
+    )
+    if not settings.server.loopback and not insecure:
+        raise ConfigError(
+            f"{settings.server.host} is not a loopback address, so others could read everything without a key",
+            hint='listen on "127.0.0.1", or give --insecure if everyone who can reach the address may read',
+        )
+    told = structlog.get_logger()
+    told.info("configuration", file=str(path) if path else None, chains=[chain.name for chain in settings.chains])
+    if missing := settings.not_yet():
+        told.warning("this version does not do yet what these keys ask for", keys=missing)
+
+    from chainwatch import daemon
+
+    return daemon.run(settings, demo=demo, seed=seed, insecure=insecure)
