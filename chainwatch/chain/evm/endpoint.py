@@ -1,0 +1,310 @@
+"""
+One endpoint of a chain: the thin shell that carries out what its `Link` decides, and counts what it sees.
+
+`WebSocketEndpoint` and `HttpEndpoint` add the transport. An endpoint runs for ever; a request is a future that
+ends with the raw JSON of the result, or with `CallFailed`. A request that is not answered in time ends the whole connection: a
+node that answers some and not others is not one to stay with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+import structlog
+
+from chainwatch.chain.evm import link, rpc
+from chainwatch.chain.evm.block import Header, header_decoder, header_of
+from chainwatch.chain.evm.profile import Profile
+from chainwatch.text import printable, redact, redact_url
+
+ID_SPAN = 1 << 53
+"""Request ids stay whole numbers in every JSON library."""
+
+
+class CallFailed(Exception):
+    """A request that gave no result. `kind` is one of `rpc.Kind`, or `lost`: the connection ended or was silent."""
+
+    def __init__(self, method: str, kind: str, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{method}: {reason}")
+        self.kind = kind
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Refused(Exception):
+    """The endpoint turned the connection, or a request, away for a while (HTTP 429, 503)."""
+
+    def __init__(self, reason: str, retry_after: float | None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Endpoint(ABC):
+    """One endpoint. `run` is its task; `changed` is called when its state or its head changes."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        chain: str,
+        chain_id: int,
+        profile: Profile,
+        timeout: float,
+        changed: Callable[[], None],
+        random: Random | None = None,
+    ) -> None:
+        self.url = url
+        self.name = redact_url(url)
+        self.profile = profile
+        self.link = link.Link(chain_id, random or Random())  # noqa: S311 - jitter, no secret
+        self.head: Header | None = None
+        """The newest block that it named."""
+        self.head_arrived = 0
+        """Unix milliseconds at which it did."""
+        self.heard = 0.0
+        """Monotonic time at which a head came, told or asked for."""
+        self.polls = 0
+        """Answers to «what is your latest block?»; each wakes the follower, whatever it says."""
+        self.behind_since: float | None = None
+        self.benched_until = 0.0
+        self.resting_until = 0.0
+        """It said «too many requests»: nothing is asked before that monotonic time."""
+        self.ready_since = 0.0
+        self.block_receipts = True
+        """Whether the node has `eth_getBlockReceipts`; found out by asking."""
+        self.finality = True
+        """Whether the node knows the tags `safe` and `finalized`."""
+        self.span = rpc.Span()
+        self.connects = 0
+        self.failures = 0
+        self.requests = 0
+        self.round_trips: deque[float] = deque(maxlen=128)
+        """Seconds from a request to its answer, the newest last."""
+        self._timeout = timeout
+        self._changed = changed
+        self._next_id = 0
+        self._pending: dict[int, tuple[asyncio.Future[msgspec.Raw], str, float]] = {}
+        self._lost: asyncio.Future[str] | None = None
+        self._logger = structlog.get_logger().bind(chain=chain, endpoint=self.name)
+
+    @property
+    def ready(self) -> bool:
+        return self.link.ready
+
+    # --- the life of the connection ---
+
+    async def run(self) -> None:
+        """Keep a connection for ever."""
+        event: link.Event = link.Due()
+        try:
+            while True:
+                before = self.link.state
+                action = self.link.receive(event, time.monotonic())
+                self._tell(before, action)
+                event = await self._perform(action)
+        finally:
+            await self._close()
+            self._fail_pending("chainwatch is stopping")
+
+    def _tell(self, before: str, action: link.Action) -> None:
+        state = self.link.state
+        if state != before:
+            if state == "ready":
+                self.connects += 1
+                self.ready_since = time.monotonic()
+                self.block_receipts = self.finality = True
+                self._logger.info("endpoint ready", head=self.head.number if self.head else None)
+            elif isinstance(action, link.Wait):
+                self.failures += 1
+                level = self._logger.error if state == "refused" else self._logger.warning
+                level("endpoint " + state, reason=self.link.reason, again_in=round(action.seconds, 2))
+        self._changed()
+
+    async def _perform(self, action: link.Action) -> link.Event:
+        try:
+            match action:
+                case link.Wait(seconds):
+                    await self._close()
+                    self._fail_pending(self.link.reason or "not connected")
+                    await asyncio.sleep(seconds)
+                    return link.Due()
+                case link.Open():
+                    self._lost = asyncio.get_running_loop().create_future()
+                    async with asyncio.timeout(self._timeout):
+                        await self._open()
+                    return link.Opened()
+                case link.Identify():
+                    told = await self.start("eth_chainId", [])
+                    return link.Identified(int(msgspec.json.decode(told, type=str), 16))
+                case link.Subscribe():
+                    await self._subscribe()
+                    return link.Subscribed()
+                case link.Serve():
+                    return link.Dropped(await self._serve())
+        except Refused as refused:
+            return link.Limited(str(refused), refused.retry_after)
+        except CallFailed as failed:
+            if failed.kind == "limited":
+                return link.Limited(failed.reason, failed.retry_after)
+            return link.Dropped(str(failed))
+        except TimeoutError:
+            return link.Dropped(f"no answer within {self._timeout:g} s")
+        except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+            return link.Dropped(explain(error))
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Connect. `Refused`, or `OSError`, `EOFError`, `TimeoutError`, `ValueError` where that fails."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Let the connection go; safe to call at any time."""
+
+    @abstractmethod
+    async def _subscribe(self) -> None:
+        """See to it that heads come, and read the latest block."""
+
+    @abstractmethod
+    async def _serve(self) -> str:
+        """Wait until the connection ends; say why."""
+
+    @abstractmethod
+    def _transmit(self, number: int, method: str, params: list[Any]) -> None:
+        """Send a request; the answer comes through `_received`. Never raises."""
+
+    # --- requests ---
+
+    def start(self, method: str, params: list[Any]) -> asyncio.Future[msgspec.Raw]:
+        """Send a request; the future ends with the result's JSON or with `CallFailed`."""
+        future: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        if self._lost is None or self._lost.done():
+            fail(future, CallFailed(method, "lost", "not connected"))
+            return future
+        self._next_id = (self._next_id + 1) % ID_SPAN
+        self._pending[self._next_id] = (future, method, time.monotonic())
+        self.requests += 1
+        self._transmit(self._next_id, method, params)
+        return future
+
+    async def latest(self) -> Header:
+        """Ask for the newest block, and take it as a head."""
+        told = header_decoder.decode(await self.start("eth_getBlockByNumber", ["latest", False]))
+        if told is None:
+            raise CallFailed("eth_getBlockByNumber", "unknown", "the node has no latest block")
+        head = header_of(told)
+        self.polls += 1
+        self._saw(head)
+        return head
+
+    def overdue(self, now: float) -> str | None:
+        """The method of a request that has waited too long, in words."""
+        # Ids count up, so the first pending request is the oldest.
+        for _, method, since in self._pending.values():
+            return f"{method} was not answered within {self._timeout:g} s" if now - since > self._timeout else None
+        return None
+
+    def standing(self, now: float) -> link.Standing:
+        """How it stands among the others."""
+        return link.Standing(
+            ready=self.link.ready and self.resting_until <= now,
+            head=self.head.number if self.head else None,
+            behind_since=self.behind_since,
+            benched_until=self.benched_until,
+            ready_since=self.ready_since,
+        )
+
+    def rest(self, seconds: float) -> None:
+        """Leave the endpoint alone, as it asks."""
+        self.resting_until = max(self.resting_until, time.monotonic() + seconds)
+
+    def vitals(self) -> dict[str, Any]:
+        """What `/v1/stats` tells of it: seconds, block numbers, counts."""
+        trips = sorted(self.round_trips)
+        return {
+            "endpoint": self.name,
+            "state": "limited" if self.link.ready and self.resting_until > time.monotonic() else self.link.state,
+            "reason": self.link.reason,
+            "head": self.head.number if self.head else None,
+            "rtt_p50_seconds": round(trips[len(trips) // 2], 6) if trips else None,
+            "rtt_p95_seconds": round(trips[len(trips) * 95 // 100], 6) if trips else None,
+            "connects": self.connects,
+            "failures": self.failures,
+            "requests": self.requests,
+        }
+
+    def bench(self, seconds: float) -> None:
+        """Rather use another endpoint for a while."""
+        self.benched_until = max(self.benched_until, time.monotonic() + seconds)
+
+    def _saw(self, head: Header) -> None:
+        self.head = head
+        self.head_arrived = time.time_ns() // 1_000_000
+        self.heard = time.monotonic()
+        self._changed()
+
+    def _received(self, message: rpc.Message) -> None:
+        """A reply came in."""
+        if not isinstance(message.id, int):
+            if message.error is not None:
+                self._lose(f"the node says: {clean(message.error.message)}")
+            return
+        waiting = self._pending.pop(message.id, None)
+        if waiting is None:
+            return  # an answer to something that nobody waits for any more
+        future, method, since = waiting
+        if future.done():
+            return
+        self.round_trips.append(time.monotonic() - since)
+        error = message.error
+        if error is None:
+            future.set_result(message.result)
+        else:
+            fail(future, CallFailed(method, error.kind, clean(error.message), error.retry_after))
+
+    def _lose(self, reason: str) -> None:
+        """The connection is of no more use."""
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(reason)
+        self._fail_pending(reason)
+
+    def _fail_pending(self, reason: str) -> None:
+        pending, self._pending = self._pending, {}
+        for future, method, _ in pending.values():
+            if not future.done():
+                fail(future, CallFailed(method, "lost", reason))
+
+
+def fail(future: asyncio.Future[msgspec.Raw], error: CallFailed) -> None:
+    """End a request with an error. A request given up meanwhile, which nobody waits for, is no fault to report."""
+    future.set_exception(error)
+    future.exception()
+
+
+def clean(text: str) -> str:
+    """Words of a node, fit for a log line: no control characters, no URL with a key in it, no novel."""
+    return printable(redact(text), 200)
+
+
+def explain(error: BaseException) -> str:
+    """An exception in words, without secrets."""
+    return clean(str(error)) or type(error).__name__
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3): a number, or a date."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None

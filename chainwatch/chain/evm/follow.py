@@ -1,0 +1,411 @@
+"""
+The one serial path from «there may be a new head» to a step that is committed.
+
+A pushed head, of whatever endpoint, or a timer, only wakes the follower. It then looks at the head of the endpoint in
+use, finds the common ancestor, fetches and checks every new block before anything is retracted, and hands one step to
+the sink. Anything may be orphaned between two requests: what does not fit together is a `Setback`, never a commit, and
+the next look starts from what the node says then. Nothing here gives up for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from chainwatch.chain.evm import fetch
+from chainwatch.chain.evm.block import Block, Header
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, explain
+from chainwatch.chain.evm.fetch import Needs, Pace, Setback
+from chainwatch.chain.evm.head import Ask, Patience, TooDeep, Walk, Window, judge
+from chainwatch.chain.evm.link import SLACK, choose
+from chainwatch.chain.evm.profile import Profile
+from chainwatch.chain.evm.status import Situation, describe
+
+STEP_BLOCKS = 256
+STEP_LOGS = 4096
+"""A step is committed when it holds that many blocks, or logs."""
+TICK = 1.0
+"""Seconds after which the follower looks round without being woken."""
+FINALITY_EVERY = 1.0
+"""Seconds between two looks at `safe` and `finalized`."""
+DEEP_AGAIN = 5.0
+"""Seconds until a chain that may not be taken is looked at again."""
+GRACE = 3.0
+"""Seconds that an endpoint may be behind before another is used, and must hold before it is preferred again."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one commit tells: the orphaned blocks go, then the new ones come."""
+
+    ancestor: Header | None
+    """The block on which the new ones stand. None at the very first start."""
+    orphaned: list[Header]
+    """Oldest first; empty unless the chain was reorganised."""
+    blocks: list[Block]
+    """Oldest first."""
+
+
+class Sink(Protocol):
+    """Where the steps go: derivation and the log."""
+
+    window: Window
+    """What was told and is durable."""
+    finalized: int | None
+    """The newest height that the chain called finalized."""
+    first: int | None
+    """The height at which telling began."""
+
+    async def commit(self, step: Step) -> None:
+        """Tell the step; returns when it is durable and `window` is moved. Never fails: it waits for room."""
+
+    async def finality(self, marks: dict[str, Header]) -> None:
+        """Tell that `safe` or `finalized` moved."""
+
+    async def status(self, state: str, endpoint: str | None, reason: str | None) -> None:
+        """Tell that the state of the connection changed."""
+
+
+class Follower:
+    """Follows one chain. `run` is its task; the endpoints' tasks belong to it."""
+
+    def __init__(
+        self,
+        *,
+        chain: str,
+        endpoints: Callable[[Callable[[], None]], Sequence[Endpoint]],
+        profile: Profile,
+        needs: Needs,
+        sink: Sink,
+        start: int | None,
+        max_reorg_depth: int,
+        stall_after: float | None,
+    ) -> None:
+        """
+        `endpoints` builds them, given what to call on a change; `start`: the first block to tell at the very first
+        start, None for the head.
+        """
+        self._woken = asyncio.Event()
+        self.endpoints = endpoints(self._woken.set)
+        self._profile = profile
+        self._needs = needs
+        self._sink = sink
+        self._start = start
+        self._max_depth = max_reorg_depth
+        self._stall_after = stall_after
+        self._logger = structlog.get_logger().bind(chain=chain)
+        self._pace = Pace()
+        self._patience = Patience(seconds=min(profile.quiet * 2, 10.0))
+        self._current: int | None = None
+        self._best = -1
+        self._best_at = time.monotonic()
+        self._polls_seen: dict[str, int] = {}
+        self._setbacks = 0
+        self._trouble: str | None = None
+        self._deep: dict[str, tuple[str, float]] = {}
+        self._finality_at = 0.0
+        self._finality_tip: str | None = None
+        self.halted: str | None = None
+        self.state = "connecting"
+        self.reason: str | None = None
+        self.reorgs = 0
+        self._told: tuple[str, str | None] | None = None
+
+    # --- the loop ---
+
+    async def run(self) -> None:
+        """Follow the chain for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for endpoint in self.endpoints:
+                tasks.create_task(endpoint.run(), name=f"endpoint {endpoint.name}")
+            tasks.create_task(self._follow(), name="follower")
+
+    async def _follow(self) -> None:
+        while True:
+            await self._tell_status()
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            endpoint = self._choose()
+            if endpoint is None:
+                continue
+            try:
+                await self._advance(endpoint)
+            except Setback as setback:
+                await self._recover(endpoint, str(setback), lie=setback.lie)
+            except CallFailed as failed:
+                if failed.kind == "limited":
+                    self._pace.limited()
+                    endpoint.rest(failed.retry_after or min(2.0 ** min(self._setbacks, 5) * 0.25, 10.0))
+                await self._recover(endpoint, str(failed), lie=failed.kind == "lost")
+            except (msgspec.MsgspecError, ValueError) as error:
+                await self._recover(endpoint, f"an answer that is none: {explain(error)}", lie=True)
+            else:
+                self._setbacks, self._trouble = 0, None
+
+    def _choose(self) -> Endpoint | None:
+        """The endpoint to use now."""
+        now = time.monotonic()
+        tip = self._sink.window.tip
+        heads = [one.head.number for one in self.endpoints if one.ready and one.head is not None]
+        best = max([*heads, tip.number if tip else -1])
+        for one in self.endpoints:
+            behind = one.head is None or one.head.number < best - SLACK
+            one.behind_since = (one.behind_since or now) if behind else None
+        if heads and max(heads) != self._best:
+            self._best, self._best_at = max(heads), now
+        chosen = choose([one.standing(now) for one in self.endpoints], now, grace=GRACE, current=self._current)
+        if chosen is not None and chosen != self._current:
+            self._logger.info("using endpoint", endpoint=self.endpoints[chosen].name)
+        self._current = chosen
+        return None if chosen is None else self.endpoints[chosen]
+
+    async def _recover(self, endpoint: Endpoint, reason: str, *, lie: bool) -> None:
+        """After a setback: a short pause, longer each time; an endpoint that goes on like that is left for a while."""
+        self._setbacks += 1
+        self._logger.log(30 if self._setbacks > 2 else 10, "looking again", endpoint=endpoint.name, reason=reason)
+        if self._setbacks >= 3:
+            self._trouble = reason
+        if (lie and self._setbacks >= 4) or self._setbacks >= 10:
+            endpoint.bench(min(2.0 ** min(self._setbacks, 6), 30.0))
+        await self._tell_status()
+        await asyncio.sleep(min(0.02 * 2.0 ** min(self._setbacks, 6), 1.0))
+        self._woken.set()
+
+    # --- one look ---
+
+    async def _advance(self, endpoint: Endpoint) -> None:
+        """Bring what was told up to the endpoint's head."""
+        sink = self._sink
+        while (head := endpoint.head) is not None:
+            if (deep := self._deep.get(endpoint.name)) is not None and time.monotonic() - deep[1] < DEEP_AGAIN:
+                return
+            verdict = judge(sink.window, head)
+            if verdict == "fork":
+                # It may be a balanced backend on a branch that is gone: the newest word counts.
+                head = await endpoint.latest()
+                verdict = judge(sink.window, head)
+            if verdict == "behind":
+                return
+            if verdict == "known":
+                await self._known(endpoint, head)
+                break
+            if verdict == "first":
+                await self._begin(endpoint, head)
+            elif not await self._adopt(endpoint, head, child=verdict == "child"):
+                return
+        self._clear_halt(endpoint)
+        await self._finality(endpoint)
+
+    async def _begin(self, endpoint: Endpoint, head: Header) -> None:
+        """The very first blocks."""
+        first = head.number if self._start is None else self._start
+        if first > head.number:
+            raise Setback(f"the chain has not reached block {first} yet, where the configuration starts")
+        await self._stream(endpoint, first, head.number, None, [])
+
+    async def _known(self, endpoint: Endpoint, head: Header) -> None:
+        """The head is a block that was told: the tip (all is told), a node that is behind, or a rollback."""
+        tip = self._sink.window.tip
+        if tip is None or head.hash == tip.hash:
+            self._patience.present()
+            return
+        if self._polls_seen.get(endpoint.name) == endpoint.polls:
+            return  # only the answer to a question counts: a pushed head may be late
+        self._polls_seen[endpoint.name] = endpoint.polls
+        there = await fetch.header_at(endpoint, tip.number)
+        if there is not None and there.hash == tip.hash:
+            self._patience.present()
+            return
+        if any(one.ready and one.head is not None and one.head.number >= tip.number for one in self.endpoints):
+            return
+        if not self._patience.missing(tip, head, time.monotonic()):
+            return
+        walk = Walk(self._sink.window, max_depth=self._max_depth, finalized=self._sink.finalized, first=None)
+        found = walk.receive(head)
+        if isinstance(found, TooDeep):
+            self._halt(endpoint, found.reason)
+        else:
+            self._logger.warning("the chain was rolled back", tip=tip.number, head=head.number)
+            self.reorgs += 1
+            await self._sink.commit(Step(head, self._sink.window.above(head), []))
+
+    async def _adopt(self, endpoint: Endpoint, head: Header, *, child: bool) -> bool:
+        """Take the endpoint's chain up to `head`. False where that would be too deep a reorganisation."""
+        window = self._sink.window
+        tip = window.tip
+        if tip is None:
+            return True
+        if child:
+            await self._sink.commit(Step(tip, [], [await fetch.block_by_hash(endpoint, head, self._needs)]))
+            return True
+        found = await self._ancestor(endpoint, head, tip)
+        if isinstance(found, TooDeep):
+            self._halt(endpoint, found.reason)
+            return False
+        orphaned = window.above(found)
+        if orphaned:
+            self.reorgs += 1
+            self._logger.info("reorganisation", depth=len(orphaned), ancestor=found.number, head=head.number)
+        await self._stream(endpoint, found.number + 1, head.number, found, orphaned)
+        return True
+
+    async def _ancestor(self, endpoint: Endpoint, head: Header, tip: Header) -> Header | TooDeep:
+        below = head if head.number <= tip.number else await fetch.header_at(endpoint, tip.number)
+        if below is None:
+            raise Setback(f"the node names block {head.number} and does not have block {tip.number}")
+        walk = Walk(
+            self._sink.window, max_depth=self._max_depth, finalized=self._sink.finalized, first=self._sink.first
+        )
+        while isinstance(found := walk.receive(below), Ask):
+            parent = await fetch.header_by_hash(endpoint, found.hash)
+            if parent is None or parent.number != below.number - 1:
+                raise Setback(f"the node does not have the parent of its block {below.number}")
+            below = parent
+        return found if isinstance(found, TooDeep) else found.ancestor
+
+    async def _stream(
+        self, endpoint: Endpoint, first: int, last: int, below: Header | None, orphaned: list[Header]
+    ) -> None:
+        """Fetch and commit blocks `first` to `last` in steps; one step is committed while the next is fetched."""
+        committing: asyncio.Task[None] | None = None
+        batch: list[Block] = []
+        logs = 0
+        # The blocks that replace orphaned ones come in one step with the retractions.
+        least = min(last, orphaned[-1].number) if orphaned else first
+
+        async def flush() -> None:
+            nonlocal committing, batch, logs, below, orphaned
+            if committing is not None:
+                await committing
+            step = Step(below, orphaned, batch)
+            committing = asyncio.create_task(self._sink.commit(step), name="commit")
+            below, orphaned, batch, logs = batch[-1].header, [], [], 0
+
+        try:
+            async for block in fetch.blocks(endpoint, first, last, below, self._needs, self._pace):
+                batch.append(block)
+                logs += len(block.logs)
+                if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
+                    await flush()
+                    await self._tell_status()
+        except asyncio.CancelledError:
+            if committing is not None:
+                committing.cancel()
+            raise
+        except (Setback, CallFailed, msgspec.MsgspecError, ValueError):
+            # What was fetched and checked before is good.
+            if batch and batch[-1].header.number >= least:
+                await flush()
+            if committing is not None:
+                await committing
+            raise
+        if batch:
+            await flush()
+        if committing is not None:
+            await committing
+
+    async def _finality(self, endpoint: Endpoint) -> None:
+        """Look at what the chain calls safe and finalized, when there was a new block and not too often."""
+        tip, now = self._sink.window.tip, time.monotonic()
+        if tip is None or tip.hash == self._finality_tip or not endpoint.finality:
+            return
+        if now - self._finality_at < FINALITY_EVERY:
+            return
+        try:
+            asked = {tag: fetch.header_at(endpoint, tag) for tag in ("safe", "finalized")}
+            found = await asyncio.gather(*asked.values())
+            marks = {
+                tag: header
+                for tag, header in zip(asked, found, strict=True)
+                if header is not None and header.number <= tip.number and self._on_our_chain(header)
+            }
+        except CallFailed as failed:
+            if failed.kind == "unknown":  # a young chain has no such block yet
+                return
+            if failed.kind not in ("unsupported", "failed"):
+                raise
+            endpoint.finality = False
+            return
+        self._finality_at, self._finality_tip = now, tip.hash
+        await self._sink.finality(marks)
+
+    def _on_our_chain(self, header: Header) -> bool:
+        told = self._sink.window.at(header.number)
+        return told is None or told.hash == header.hash
+
+    # --- what to say ---
+
+    def _halt(self, endpoint: Endpoint, reason: str) -> None:
+        """The endpoint's chain may not be taken. Where every connected endpoint has such a chain, the chain halts."""
+        self._deep[endpoint.name] = (reason, time.monotonic())
+        endpoint.bench(5.0)
+        others = [one for one in self.endpoints if one.ready and one.name not in self._deep]
+        if others:
+            self._trouble = f"{endpoint.name} is on another chain: {reason}"
+        elif self.halted is None:
+            self.halted = reason
+            self._logger.error(
+                "chain halted: nothing was retracted, and nothing is told until the node's chain fits again",
+                reason=reason,
+            )
+
+    def _clear_halt(self, endpoint: Endpoint) -> None:
+        self._deep.pop(endpoint.name, None)
+        if self.halted is not None:
+            self.halted = None
+            self._logger.warning("the chain goes on", endpoint=endpoint.name)
+
+    def _situation(self) -> Situation:
+        ready = [one for one in self.endpoints if one.ready]
+        in_use = None if self._current is None else self.endpoints[self._current]
+        tip = self._sink.window.tip
+        why = next((f"{one.name}: {one.link.reason}" for one in self.endpoints if one.link.reason is not None), None)
+        return Situation(
+            ready=len(ready),
+            was_ready=any(one.connects for one in self.endpoints),
+            tried=all(one.failures for one in self.endpoints),
+            in_use=in_use.name if in_use else None,
+            preferred=self._current == 0,
+            tip=tip.number if tip else None,
+            head=in_use.head.number if in_use and in_use.head else None,
+            silent=time.monotonic() - self._best_at,
+            stall_after=self._stall_after,
+            halted=self.halted,
+            trouble=self._trouble,
+            reason=why,
+        )
+
+    async def _tell_status(self) -> None:
+        situation = self._situation()
+        self.state, self.reason = describe(situation)
+        if (self.state, situation.in_use) != self._told:
+            self._told = (self.state, situation.in_use)
+            level = 30 if self.state in ("degraded", "stalled", "disconnected", "halted") else 20
+            self._logger.log(level, "chain status", state=self.state, endpoint=situation.in_use, reason=self.reason)
+            await self._sink.status(self.state, situation.in_use, self.reason)
+
+    def vitals(self) -> dict[str, Any]:
+        """What `/v1/stats` and `/health` tell of the chain."""
+        tip = self._sink.window.tip
+        situation = self._situation()
+        return {
+            "state": self.state,
+            "ready": self.state in ("connected", "degraded") and self.halted is None,
+            "reason": self.reason,
+            "endpoint": situation.in_use,
+            "head": tip.number if tip else None,
+            "head_hash": tip.hash if tip else None,
+            "node_head": situation.head,
+            "lag_seconds": round(max(0.0, time.time() - tip.timestamp), 3) if tip else None,
+            "finalized": self._sink.finalized,
+            "reorgs": self.reorgs,
+            "endpoints": [one.vitals() for one in self.endpoints],
+        }

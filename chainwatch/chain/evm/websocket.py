@@ -1,0 +1,124 @@
+"""
+An endpoint over WebSocket: one socket, one reader that never waits for work, heads by subscription.
+
+A subscription may die while its socket lives, so a silence is met with a question: what is your latest block? Where the
+answers run ahead of the heads that were pushed, the subscription is dead, and the connection is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from chainwatch import __version__
+from chainwatch.chain.evm import rpc
+from chainwatch.chain.evm.block import RpcHeader, header_of
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, Refused, explain, retry_after
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes of one answer. The receipts of a full block of mainnet are 1 to 5 MB; the library's 1 MiB is too small."""
+MISSED = 3
+"""Blocks found by asking, one after another, that the subscription should have pushed."""
+
+_header = msgspec.json.Decoder(RpcHeader)
+
+
+class WebSocketEndpoint(Endpoint):
+    _socket: ClientConnection | None = None
+    _reader: asyncio.Task[None] | None = None
+    _writer: asyncio.Task[None] | None = None
+
+    async def _open(self) -> None:
+        try:
+            self._socket = await connect(
+                self.url,
+                max_size=MAX_MESSAGE,
+                open_timeout=self._timeout,
+                # A busy node answers pings late: short time-outs kill it just when it works for us.
+                ping_interval=self._timeout,
+                ping_timeout=self._timeout,
+                close_timeout=0.5,
+                compression=None,
+                user_agent_header=f"chainwatch/{__version__}",
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            reason = f"HTTP {status} instead of a WebSocket"
+            if status in (429, 503):
+                raise Refused(reason, retry_after(error.response.headers.get("Retry-After"))) from None
+            raise ConnectionError(reason) from None
+        except WebSocketException as error:
+            raise ConnectionError(explain(error)) from None
+        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
+        self._subscription: str | None = None
+        self._reader = asyncio.create_task(self._read(self._socket), name=f"read {self.name}")
+        self._writer = asyncio.create_task(self._write(self._socket), name=f"write {self.name}")
+
+    async def _close(self) -> None:
+        self._lose("closed")
+        tasks = [task for task in (self._reader, self._writer) if task is not None]
+        self._reader = self._writer = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close()
+
+    async def _subscribe(self) -> None:
+        told = await self.start("eth_subscribe", ["newHeads"])
+        self._subscription = msgspec.json.decode(told, type=str)
+        await self.latest()  # after the subscription: what came between is not lost
+
+    async def _serve(self) -> str:
+        assert self._lost is not None  # noqa: S101 - set before anything is opened
+        missed = 0
+        while not self._lost.done():
+            await asyncio.wait((self._lost,), timeout=min(self.profile.quiet, self._timeout) / 2)
+            now = time.monotonic()
+            if (overdue := self.overdue(now)) is not None:
+                return overdue
+            if now - self.heard < self.profile.quiet or self._lost.done():
+                missed = missed if now - self.heard >= self.profile.quiet else 0
+                continue
+            before = self.head.number if self.head else 0
+            try:
+                head = await self.latest()
+            except CallFailed as failed:
+                if failed.kind == "limited":
+                    raise
+                continue  # a lost connection ends the loop; any other error is asked again
+            missed = missed + 1 if head.number > before else 0
+            if missed >= MISSED:
+                return "its subscription to heads went silent"
+        return self._lost.result()
+
+    def _transmit(self, number: int, method: str, params: list[Any]) -> None:
+        self._outgoing.put_nowait(rpc.request(number, method, params))
+
+    async def _write(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                await socket.send(await self._outgoing.get(), text=True)
+        except ConnectionClosed as error:
+            self._lose(explain(error))
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                message = rpc.message(await socket.recv(decode=False))
+                if message.method is None:
+                    self._received(message)
+                elif message.method == "eth_subscription":
+                    told = rpc.notification(message.params)
+                    # Heads may be pushed before the answer that names their subscription: there is only one kind.
+                    self._saw(header_of(_header.decode(told.result)))
+        except ConnectionClosed as error:
+            self._lose(explain(error))
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._lose(f"it sent what is no JSON-RPC: {explain(error)}")

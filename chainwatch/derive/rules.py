@@ -1,0 +1,65 @@
+"""What of a chain is told, by the configuration: the argument of every derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+from eth_utils.address import to_checksum_address
+
+Which = Literal["watched", "all", "none"]
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A configured token."""
+
+    symbol: str
+    decimals: int
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses are lower case."""
+
+    chain: str
+    native: str
+    """Symbol of the chain's own currency."""
+    decimals: int = 18
+    """Of the chain's own currency."""
+    confirmations: tuple[int, ...] = (1,)
+    """At which depths a transaction is told as confirmed; ascending."""
+    transactions: Which = "watched"
+    transfers: Which = "watched"
+    wallets: frozenset[str] = frozenset()
+    tokens: Mapping[str, Token] = {}
+    """The configured tokens by contract."""
+
+    @property
+    def tells_transactions(self) -> bool:
+        return self.transactions == "all" or (self.transactions == "watched" and bool(self.wallets))
+
+    @property
+    def tells_transfers(self) -> bool:
+        return self.transfers == "all" or (self.transfers == "watched" and bool(self.wallets or self.tokens))
+
+    def tells_transaction(self, sender: str, to: str | None) -> bool:
+        """Whether a transaction between these is told."""
+        if self.transactions == "watched":
+            return sender.lower() in self.wallets or (to is not None and to.lower() in self.wallets)
+        return self.transactions == "all"
+
+    def direction(self, sender: str, to: str | None) -> str | None:
+        """`outgoing`, `incoming`, `self` (between watched wallets), or None: seen from the watched wallets."""
+        out = sender.lower() in self.wallets
+        into = to is not None and to.lower() in self.wallets
+        if out and into:
+            return "self"
+        return "outgoing" if out else "incoming" if into else None
+
+
+# Contracts and wallets come again and again; EIP-55 costs a Keccak.
+@lru_cache(maxsize=32_768)
+def checksum(address: str) -> str:
+    """An address as EIP-55 writes it."""
+    return str(to_checksum_address(address))
