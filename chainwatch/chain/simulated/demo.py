@@ -1,0 +1,116 @@
+"""
+The chain behind `serve --demo`: a simulated world that lives, at the pace of a clock.
+
+What happens next, and after how long, is a pure function of the seed and the number of the step (`Schedule`); the
+runner only waits and does it. So two demos of one seed tell the same story, with other time stamps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from chainwatch.chain.simulated.node import SimulatedNode
+from chainwatch.chain.simulated.primitives import Dice
+from chainwatch.chain.simulated.world import World
+
+BLOCK_TIME: Final = 2.0
+"""Seconds between two blocks of a demo."""
+HISTORY: Final = 64
+"""Blocks that are there when it starts."""
+KEEP: Final = 4096
+"""Newest blocks that a demo holds: more than two hours of them, in about 60 MB at worst."""
+
+
+class Step(NamedTuple):
+    """One thing that happens to the chain."""
+
+    wait: float
+    """Block times since the last one."""
+    depth: int
+    """Newest blocks that are replaced: 0 is no reorganisation."""
+    length: int
+    """New blocks."""
+
+
+class Schedule:
+    """
+    An endless story: mostly one block a block time; about every thirtieth step a reorganisation of depth 1 to 3, every
+    fiftieth a silence of 3 to 8 block times, every fortieth a burst of blocks in quick succession.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._dice = Dice("schedule", seed)
+        self._burst = 0
+
+    def step(self) -> Step:
+        dice = self._dice
+        if self._burst:
+            self._burst -= 1
+            return Step(0.1, 0, 1)
+        if dice.one_in(30):
+            depth = dice.between(1, 3)
+            return Step(1, depth, depth + dice.between(0, 1))
+        if dice.one_in(50):
+            return Step(float(dice.between(3, 8)), 0, 1)
+        if dice.one_in(40):
+            self._burst = dice.between(4, 12)
+        return Step(1, 0, 1)
+
+
+class Clock:
+    """Unix time, but first that of the history: as if each of its blocks had come at its time."""
+
+    def __init__(self, history: int, block_time: float) -> None:
+        self._now: float | None = time.time() - (history + 1) * block_time
+        self._block_time = block_time
+
+    def __call__(self) -> float:
+        if self._now is None:
+            return time.time()
+        self._now += self._block_time
+        return self._now
+
+    def catch_up(self) -> None:
+        """From now on it is now."""
+        self._now = None
+
+
+@asynccontextmanager
+async def demo(
+    seed: int, *, port: int = 0, block_time: float = BLOCK_TIME, history: int = HISTORY
+) -> AsyncIterator[SimulatedNode]:
+    """
+    A node over a chain that has `history` blocks and goes on by itself for as long as the context is open.
+
+    `block_time` is in seconds. Who it is about: `node.world.native`, `contracts.TOKENS`, `contracts.WALLETS`.
+    """
+    clock = Clock(history, block_time)
+    world = World(seed, clock=clock, keep=KEEP)
+    world.mine(history)
+    clock.catch_up()
+    async with SimulatedNode(world, port=port) as node:
+        living = asyncio.create_task(_live(world, Schedule(seed), block_time), name="simulated chain")
+        try:
+            yield node
+        finally:
+            living.cancel()
+            await asyncio.wait([living])
+            if not living.cancelled():
+                living.result()  # it never returns: tell what ended it
+
+
+async def _live(world: World, schedule: Schedule, block_time: float) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        step = schedule.step()
+        due = max(due + step.wait * block_time, loop.time())  # after the machine slept, no flood of blocks
+        await asyncio.sleep(due - loop.time())
+        if step.depth:
+            world.reorg(min(step.depth, world.head.number - world.oldest), step.length)
+        else:
+            world.mine(step.length)
