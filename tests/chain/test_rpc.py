@@ -1,0 +1,74 @@
+"""Errors of providers as they word them, and the sizes that they suggest."""
+
+import pytest
+
+from chainwatch.chain.evm.rpc import RpcError, Span, message, notification, request, suggested_span
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (-32601, "the method eth_getBlockReceipts does not exist/is not available", "unsupported"),
+        (-32601, "Method not found", "unsupported"),
+        (-32000, "unknown block", "unknown"),
+        (-32000, "header not found", "unknown"),
+        (429, "Your app has exceeded its compute units per second capacity", "limited"),
+        (-32005, "daily request count exceeded, request rate limited", "limited"),
+        (-32005, "limit exceeded", "limited"),
+        (-32005, "query returned more than 10000 results", "too_large"),
+        (-32602, "eth_getLogs is limited to a 10,000 blocks range", "too_large"),
+        (-32600, "exceed maximum block range: 50000", "too_large"),
+        (-32603, "internal error", "failed"),
+    ],
+)
+def test_an_error_is_told_by_its_code_and_by_its_words(code, text, kind):
+    assert RpcError(code, text).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "suggestion"),
+    [
+        ("this block range should work: [0x112a880, 0x112ac67]", 5000, 1000),
+        ("query returned more than 10000 results. Try with this block range [0x1, 0x7d0].", 10_000, 2000),
+        ("exceed maximum block range: 50000", 100_000, 50_000),
+        ("eth_getLogs is limited to a 10,000 blocks range", 20_000, 10_000),
+        ("You can make eth_getLogs requests with up to a 2K block range", 5000, 2000),
+        ("block range is too wide", 5000, None),
+        ("Block range limit exceeded", 5000, None),
+        ("ranges over 799 blocks are not supported", 2048, 799),
+        ("exceed maximum block range: 50000", 1000, None),
+    ],
+)
+def test_the_suggestion_of_a_provider_is_found_in_its_words(text, span, suggestion):
+    assert suggested_span(text, span) == suggestion
+
+
+def test_a_span_takes_the_suggestion_then_halves_then_tries_more_again():
+    span = Span(2048)
+    span.too_large("exceed maximum block range: 1000")
+    assert span.blocks == 1000
+    span.too_large("response size exceeded")
+    assert span.blocks == 500
+    for _ in range(16):
+        span.succeeded()
+    assert span.blocks == 750
+
+
+def test_a_span_never_gets_smaller_than_one_block():
+    span = Span(2)
+    for _ in range(5):
+        span.too_large("too many results")
+    assert span.blocks == 1
+
+
+def test_a_wait_is_read_where_the_error_has_one():
+    told = message(b'{"jsonrpc":"2.0","id":3,"error":{"code":-32005,"message":"x","data":{"rate":{"backoff_seconds":30}}}}')
+    assert told.error.retry_after == 30.0
+    assert RpcError(-32005, "x", {"rate": None}).retry_after is None
+
+
+def test_a_request_and_a_notification_are_what_the_wire_says():
+    assert request(7, "eth_chainId", []) == b'{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}'
+    told = message(b'{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0x1","result":{"a":1}}}')
+    assert told.method == "eth_subscription"
+    assert bytes(notification(told.params).result) == b'{"a":1}'
