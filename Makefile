@@ -1,0 +1,29 @@
+# The commands of README.md, shorter. Each makes .venv first, where it is missing or older than pyproject.toml.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint bench soak
+
+run: .venv/installed
+	$(BIN)/chainwatch serve --demo
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/installed
+	$(BIN)/pytest -m bench -s tests/bench
+
+soak: .venv/installed
+	$(BIN)/pytest -m soak --timeout 0
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@

@@ -1,0 +1,71 @@
+"""What the documents say is so: their configuration loads, their code is code, their options exist."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chainwatch.cli import COMMANDS, run
+from chainwatch.config import load
+from chainwatch.event import CATEGORIES, PAYLOADS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+MANUAL = (ROOT / "man" / "chainwatch.1").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> set[str]:
+    assert run([*arguments, "--help"]) == 0
+    listed = re.search(r"^Options:\n(.*?)\n\n", capsys.readouterr().out, re.MULTILINE | re.DOTALL)
+    return {
+        option
+        for line in listed[1].splitlines()
+        if line.startswith("  -")
+        for option in re.findall(r"--?[a-z][a-z-]*", line.strip().split("  ")[0])
+    }
+
+
+def test_the_configuration_in_the_readme_loads(tmp_path):
+    (text,) = blocks("toml")
+    (tmp_path / "chainwatch.toml").write_text(text)
+    assert load(tmp_path / "chainwatch.toml", {"HOME": str(tmp_path)}, {}).not_yet() == []
+
+
+def test_the_python_in_the_readme_is_python():
+    (text,) = blocks("python")
+    compile(text, "README.md", "exec")
+
+
+def test_the_readme_names_every_type_in_its_category():
+    for category, types in CATEGORIES.items():
+        (row,) = re.findall(rf"^\| `{category}` \|.*$", README, re.MULTILINE)
+        assert {word for word in re.findall(r"`(\w+)`", row) if word in PAYLOADS} == types
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
+def test_the_manual_has_every_option(arguments, capsys):
+    written = {"-" + name for name in re.findall(r"\bFl ([\w-]+)", MANUAL)}
+    assert options(arguments, capsys) <= written
+
+
+def test_the_manual_has_no_option_that_is_not_there(capsys):
+    items = [line for line in MANUAL.splitlines() if line.startswith(".It Fl")]
+    written = {"-" + name for line in items for name in re.findall(r"Fl ([\w-]+)", line)}
+    real = options([], capsys).union(*(options([name], capsys) for name in COMMANDS))
+    assert written <= real
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+def test_the_manual_is_good_mdoc():
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", "man/chainwatch.1"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
