@@ -56,7 +56,7 @@ class ServerSettings(Section):
     allowed_origins: tuple[Annotated[str, BeforeValidator(values.origin)], ...] = Field(
         default=(), description='Origins of web pages that may read streams, such as "https://example.org"; "*" is any.'
     )
-    max_connections: StrictInt = Field(default=10_000, ge=1, description="Open connections in total.")
+    max_connections: StrictInt = Field(default=10_000, ge=1, description="Open streams in total.")
     max_connections_per_key: StrictInt = Field(default=100, ge=1, description="Open connections of one key.")
     max_connections_per_address: StrictInt = Field(
         default=1000, ge=1, description="Open connections of one client address."
@@ -218,8 +218,6 @@ class Settings(Section):
         later version loads; whoever starts the daemon says so.
         """
         found = [f"server.{key}" for key in _LIMITS if key in self.server.model_fields_set]
-        if self.server.allowed_origins:
-            found.append("server.allowed_origins")
         for index, chain in enumerate(self.chains):
             asked = {
                 "pending": chain.pending != "none",
@@ -231,7 +229,7 @@ class Settings(Section):
         return found + [f"prices[{index}]" for index in range(len(self.prices))]
 
 
-_LIMITS: Final = ("max_connections", "max_connections_per_key", "max_connections_per_address", "connects_per_minute")
+_LIMITS: Final = ("max_connections_per_key", "max_connections_per_address", "connects_per_minute")
 
 
 def vocabulary(settings: Settings) -> Vocabulary:
