@@ -1,0 +1,324 @@
+"""
+`chainwatch tail`: the events of a running daemon, a line each. stdout has events and nothing else.
+
+What the client has received is written at once, in one write for all that came together; then, and only then, the
+cursor file is replaced. A crash between the two tells those events again, it never leaves one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import select
+import stat
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from chainwatch.cli import Color, Frame, use_color
+from chainwatch.errors import ChainwatchError, GapError, UsageError
+from chainwatch.text import printable, redact
+
+if TYPE_CHECKING:  # the client costs 0.2 s: --help and a mistyped option are answered without it
+    from chainwatch import client
+    from chainwatch.cli.render import Render
+    from chainwatch.event import Event
+
+Output = Literal["human", "json", "template"]
+
+_FLUSH_BYTES: Final = 256 * 1024  # more than this is written before the next event is looked at
+_LONGEST_CURSOR: Final = 1024
+
+
+def tail(
+    ctx: typer.Context,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", "-t", metavar="TYPE", help="A type or category of events; may be given again."),
+    ] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="FILTER", help="The same, as `filters` of a stream.")
+    ] = None,
+    chains: Annotated[
+        list[str] | None, typer.Option("--chain", metavar="CHAIN", help="A chain by its configured name.")
+    ] = None,
+    address: Annotated[
+        list[str] | None, typer.Option("--address", metavar="ADDRESS", help="An address that an event touches.")
+    ] = None,
+    token: Annotated[
+        list[str] | None,
+        typer.Option("--token", metavar="TOKEN", help="A token's contract, or the symbol of a configured token."),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("-n", metavar="N", min=0, help="Begin with the newest N.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Begin at: earliest, now, 15m (ago), or an RFC 3339 time."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for more, or print what there is and exit.")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 5 where events that were asked for are gone.")
+    ] = False,
+    last_event_id: Annotated[
+        str | None, typer.Option("--last-event-id", metavar="ID", help="Go on behind this cursor.")
+    ] = None,
+    cursor_file: Annotated[
+        Path | None,
+        typer.Option("--cursor-file", metavar="FILE", help="Go on behind the cursor in this file, and keep it there."),
+    ] = None,
+    output: Annotated[
+        Output | None, typer.Option("--output", "-o", help="How to print an event [default: human].")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line: -o json.")] = False,
+    template: Annotated[
+        str | None,
+        typer.Option("--format", metavar="TEXT", help="A template such as '{type} {data.amount}': -o template."),
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", metavar="URL", envvar="CHAINWATCH_URL", help="Where the daemon is.")
+    ] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", envvar="CHAINWATCH_KEY", help="The key to show to the daemon."),
+    ] = None,
+) -> None:
+    """
+    Print the events of a running daemon as they come.
+
+    Notes go to stderr. A lost connection is made again, and the stream goes on where it was: no event is missed, none
+    is told twice.
+    """
+    from chainwatch.cli.render import catalogue_types
+
+    frame = ctx.obj or Frame()
+    notes = Notes(frame.verbosity)
+    start = _start(last, since, last_event_id, cursor_file)
+    known = catalogue_types([*(types or ()), *(filters or ())])
+    render = _renderer(_chosen(output, template, as_json=json), template or "", known, notes, frame.color)
+    printer = Printer(sys.stdout.fileno(), render, cursor_file)
+    wanted: dict[str, Any] = {
+        "types": types or (),
+        "filters": filters or (),
+        "chains": chains or (),
+        "address": address or (),
+        "token": token or (),
+        "key": key,
+    }
+    reading = _follow if follow else _read
+    asyncio.run(_until_closed(printer.fd, reading(url, wanted | start, printer, notes, strict=strict)))
+
+
+# --- what was meant -----------------------------------------------------------------------------------------------
+
+
+def _start(last: int | None, since: str | None, last_event_id: str | None, cursor_file: Path | None) -> dict[str, Any]:
+    """Where to begin, as the client takes it. -n and --since are for a cursor file that is not there yet, too."""
+    others = {"--cursor-file": cursor_file, "--since": since, "-n": last}
+    if last_event_id is not None and (clash := [name for name, value in others.items() if value is not None]):
+        raise UsageError(f"--last-event-id and {clash[0]} both say where to begin", hint="give one of them")
+    cursor = last_event_id or (_read_cursor(cursor_file) if cursor_file else "")
+    if cursor:
+        return {"cursor": cursor}
+    if last == 0:
+        return {"since": "now"}
+    return {"since": since, "last": last}
+
+
+def _chosen(output: Output | None, template: str | None, *, as_json: bool) -> Output:
+    asked: list[Output] = [output] if output else []
+    asked += ["json"] if as_json and output != "json" else []
+    asked += ["template"] if template is not None and output != "template" else []
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} are both asked for", hint="a line has one form")
+    if asked == ["template"] and template is None:
+        raise UsageError("-o template needs a template", hint="such as --format '{type} {data.amount}'")
+    return asked[0] if asked else "human"
+
+
+def _renderer(output: Output, template: str, types: frozenset[str] | None, notes: Notes, color: Color) -> Render:
+    from chainwatch.cli.render import Human, Template, ndjson
+
+    if output == "json":
+        return ndjson
+    if output == "human":
+        return Human(color=use_color(sys.stdout, color, os.environ))
+    made = Template(template, types)
+    for doubt in made.doubts:
+        notes.say(doubt)
+    return made
+
+
+def _read_cursor(file: Path) -> str:
+    """The cursor that the file holds; empty where it is empty, or not there yet."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.read(_LONGEST_CURSOR).strip()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise _unusable(file, "read", error) from None
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+async def _follow(url: str, wanted: dict[str, Any], printer: Printer, notes: Notes, *, strict: bool) -> None:
+    from chainwatch import client
+
+    def heard(note: client.Note) -> None:
+        if isinstance(note, client.Moved):
+            printer.moved(note.cursor)
+        else:
+            printer.flush()
+            notes.hear(note)
+
+    wanted["last_event_id"] = wanted.pop("cursor", None)
+    async with client.stream(url, **wanted, strict=strict, on_note=heard) as stream:
+        try:
+            async for event in stream:
+                printer.add(event, stream.line, stream.cursor)
+                if not stream.buffered or printer.is_full:
+                    printer.flush()
+        finally:
+            printer.flush()
+
+
+async def _read(url: str, wanted: dict[str, Any], printer: Printer, notes: Notes, *, strict: bool) -> None:
+    from chainwatch import client
+
+    async with aclosing(client.history(url, **wanted, on_note=notes.hear)) as pages:
+        async for page in pages:
+            if page.truncated:
+                missing = "events that were asked for are no longer kept"
+                if strict:
+                    raise GapError(missing, hint="without --strict, what is kept is printed")
+                notes.say(missing, at=-1)
+            for event, line in zip(page.events, page.lines, strict=True):
+                printer.add(event, line, "")
+                if printer.is_full:
+                    printer.flush()
+            printer.moved(page.next)
+
+
+async def _until_closed(fd: int, reading: Coroutine[Any, Any, None]) -> None:
+    """
+    Read until nobody reads the pipe behind stdout any more. In `tail | head -1` that is noticed at once, not by the
+    next event, which may be hours away. `BrokenPipeError` then.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(reading)
+    closed = False
+
+    def close() -> None:
+        nonlocal closed
+        closed = True
+        loop.remove_reader(fd)
+        task.cancel()
+
+    if stat.S_ISFIFO(os.fstat(fd).st_mode) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        loop.add_reader(fd, close)  # a pipe's writing end is never readable, but its error wakes a reader
+    try:
+        await task
+    except asyncio.CancelledError:
+        if closed:
+            raise BrokenPipeError from None
+        raise
+    finally:
+        loop.remove_reader(fd)
+
+
+# --- telling ------------------------------------------------------------------------------------------------------
+
+
+class Printer:
+    """Lines on their way to stdout, and the cursor behind those that got there."""
+
+    def __init__(self, fd: int, render: Render, cursor_file: Path | None) -> None:
+        self.fd = fd
+        self._render = render
+        self._file = cursor_file.resolve() if cursor_file else None  # a link stays a link
+        self._waiting = bytearray()
+        self._cursor = self._kept = ""
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= _FLUSH_BYTES
+
+    def add(self, event: Event, line: bytes, cursor: str) -> None:
+        """The next line. It is written by the `flush` that has to follow before anything is waited for."""
+        self._waiting += self._render(event, line, cursor)
+        self._cursor = cursor or self._cursor
+
+    def moved(self, cursor: str) -> None:
+        """All up to `cursor` was added."""
+        self._cursor = cursor
+        self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            lines, self._waiting = self._waiting, bytearray()
+            _write(self.fd, lines)
+        if self._file and self._cursor != self._kept:
+            _replace(self._file, f"{self._cursor}\n")
+            self._kept = self._cursor
+
+
+class Notes:
+    """What is said on stderr, as far as -v and -q want it."""
+
+    def __init__(self, verbosity: int) -> None:
+        self._verbosity = verbosity
+
+    def hear(self, note: client.Note) -> None:
+        from chainwatch import client
+
+        match note:
+            case client.Connected(again=False):
+                self.say(str(note), at=1)
+            case client.Gap():
+                self.say(str(note), at=-1)
+            case client.Connected() | client.Waiting():
+                self.say(str(note))
+
+    def say(self, text: str, *, at: int = 0) -> None:
+        """Say it from this verbosity on: 0 unless told otherwise, 1 with -v, -1 even with one -q."""
+        if self._verbosity >= at:
+            with suppress(OSError, ValueError):  # nobody may be listening
+                print(f"chainwatch: {printable(redact(text), 2000)}", file=sys.stderr, flush=True)
+
+
+def _write(fd: int, lines: bytearray) -> None:
+    rest = memoryview(lines)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # whoever shares it with us made it so
+            select.select([], [fd], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ChainwatchError("cannot write to stdout", why=(error.strerror or "").lower()) from None
+
+
+def _replace(file: Path, text: str) -> None:
+    """All of it or nothing of it is in the file, whenever the machine stops."""
+    fresh = file.with_name(f"{file.name}.new")
+    try:
+        with fresh.open("w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        fresh.replace(file)
+    except OSError as error:
+        raise _unusable(file, "write", error) from None
+
+
+def _unusable(file: Path, what: str, error: OSError) -> ChainwatchError:
+    return ChainwatchError(f"cannot {what} the cursor file {file}", why=(error.strerror or str(error)).lower())

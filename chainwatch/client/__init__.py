@@ -1,0 +1,240 @@
+"""
+The Python client: every event, once, in order, whatever happens to the connection.
+
+    async for event in chainwatch.client.stream("http://127.0.0.1:8080", types=["token_transfer"]):
+        print(event.type, event.data["amount"])
+
+A stream connects again by itself, for ever, and goes on exactly behind the last event that it gave. Only the very first
+connection may fail with an error, and requests that a daemon turns away: asking again would not help. What is worth
+telling on the way (a wait, a gap) goes to `on_note`.
+
+`Subscription` and `Backoff` decide, without a socket or a clock; the rest reads and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+from chainwatch import sse
+from chainwatch.client.request import (
+    Words,
+    answer,
+    base_url,
+    body,
+    chunk,
+    filter_query,
+    key_headers,
+    open_session,
+    start_query,
+)
+from chainwatch.client.subscription import (
+    EVENT,
+    HEARTBEAT,
+    Backoff,
+    Connected,
+    Gap,
+    Moved,
+    Note,
+    OnNote,
+    Subscription,
+    Trouble,
+    Waiting,
+    decoded,
+)
+from chainwatch.errors import BadAnswer, UsageError
+from chainwatch.event import Event
+from chainwatch.text import redact_url
+
+__all__ = ["Connected", "Gap", "Moved", "Note", "Page", "Stream", "Waiting", "history", "stream"]
+
+_MAX_PAGE: Final = 128 * 1024 * 1024  # bytes: 1,000 custom events of 64 KiB, and room
+
+
+def _no_one(_: Note) -> None:
+    """Hears the notes that nobody asked for."""
+
+
+class Stream(AsyncIterator[Event]):
+    """Events as they come: `async for event in stream`. Leaving the loop, or `aclose`, ends the connection."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._events = _events(subscription)
+
+    @property
+    def cursor(self) -> str:
+        """Just behind the event that was given last, for `last_event_id`; empty before the first connection."""
+        return self._subscription.cursor
+
+    @property
+    def line(self) -> bytes:
+        """The JSON of the event that was given last, byte for byte as it came."""
+        return self._subscription.line
+
+    @property
+    def buffered(self) -> int:
+        """How many more events have arrived and wait to be given: 0 is the moment to flush."""
+        return self._subscription.buffered
+
+    async def __anext__(self) -> Event:
+        return await self._events.__anext__()
+
+    async def aclose(self) -> None:
+        """End the connection. The cursor stays."""
+        await self._events.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def stream(
+    url: str,
+    *,
+    types: Words = (),
+    filters: Words = (),
+    address: Words = (),
+    token: Words = (),
+    chains: Words = (),
+    min_amount: int | str | None = None,
+    since: str | None = None,
+    last: int | None = None,
+    last_event_id: str | None = None,
+    limit: int | None = None,
+    duration: float | None = None,
+    heartbeat: float = HEARTBEAT,
+    key: str | None = None,
+    strict: bool = False,
+    on_note: OnNote | None = None,
+) -> Stream:
+    """
+    The events of the daemon at `url` that pass, from now on; or from `since` (`earliest`, `15m`, RFC 3339), from the
+    newest `last` ones, from behind the cursor `last_event_id`. It ends after `limit` events or `duration` seconds.
+
+    While it is read it raises: `Unreachable` where the first connection fails, `UsageError` for parameters that the
+    daemon does not take, `Refused` where it turns the request away, `GapError` where events are gone and it is
+    `strict`, `BadAnswer` for what no daemon sends.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit of {limit} events", parameter="limit", value=str(limit), hint="it is 1 at least")
+    return Stream(
+        Subscription(
+            base=base_url(url),
+            query=filter_query(types, filters, address, token, chains, min_amount),
+            start=start_query(since, last),
+            headers=key_headers(key, last_event_id),
+            cursor=last_event_id or "",
+            limit=limit,
+            ends_at=None if duration is None else time.monotonic() + duration,
+            heartbeat=heartbeat,
+            strict=strict,
+            note=on_note or _no_one,
+        )
+    )
+
+
+async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
+    silence = 3 * subscription.heartbeat
+    async with open_session(silence) as session:
+        while not (subscription.connected and subscription.is_over(time.monotonic())):
+            query, headers = subscription.request(time.monotonic())
+            try:
+                async with answer(session, subscription.base, "/events/stream", query, headers) as response:
+                    parser = sse.Parser(subscription.cursor)
+                    while True:
+                        messages = parser.feed(await chunk(response, subscription.base, silence))
+                        if parser.retry is not None:
+                            subscription.backoff.asked = parser.retry / 1000
+                        subscription.buffered = sum(message.event not in sse.CONTROL for message in messages)
+                        for message in messages:
+                            found = subscription.receive(message)
+                            if found is not None:
+                                subscription.buffered -= 1
+                                yield found
+                                if subscription.limit == 0:
+                                    return
+                        subscription.settle(parser.last_event_id)
+            except sse.Oversize as error:
+                raise BadAnswer(f"{redact_url(subscription.base)} sent {error}") from None
+            except Trouble as trouble:
+                if subscription.connected and subscription.is_over(time.monotonic()):
+                    return
+                seconds = subscription.failed(trouble)
+            await asyncio.sleep(seconds)
+
+
+# --- history ------------------------------------------------------------------------------------------------------
+
+
+class Page(NamedTuple):
+    """Some of the events that are kept, oldest first."""
+
+    events: list[Event]
+    lines: list[bytes]
+    """The JSON of each, as it came."""
+    next: str
+    """The cursor behind this page: where the next one begins, and where a stream goes on."""
+    truncated: bool
+    """Older events than these were asked for, and are gone."""
+
+
+class _History(msgspec.Struct):
+    events: list[msgspec.Raw]
+    next: str
+    has_more: bool
+    truncated: bool = False
+
+
+_HISTORY: Final = msgspec.json.Decoder(_History)
+
+
+async def history(
+    url: str,
+    *,
+    types: Words = (),
+    filters: Words = (),
+    address: Words = (),
+    token: Words = (),
+    chains: Words = (),
+    min_amount: int | str | None = None,
+    since: str | None = None,
+    last: int | None = None,
+    cursor: str = "",
+    page_size: int = 1000,
+    key: str | None = None,
+    on_note: OnNote | None = None,
+) -> AsyncGenerator[Page]:
+    """
+    The events that the daemon keeps, a page at a time, up to its present head: from the earliest, from `since`, from
+    the newest `last` ones, or from behind `cursor`. Raises what `stream` raises.
+    """
+    base, headers, start = base_url(url), key_headers(key), start_query(since, last)
+    query = [*filter_query(types, filters, address, token, chains, min_amount), ("limit", str(page_size))]
+    backoff, reached, more = Backoff(), False, True
+    async with open_session(3 * HEARTBEAT) as session:
+        while more:
+            where = [("cursor", cursor)] if cursor else start
+            try:
+                async with answer(session, base, "/events/history", query + where, headers) as response:
+                    found = decoded(await body(response, base, _MAX_PAGE), _HISTORY, base)
+            except Trouble as trouble:
+                if trouble.fatal is not None and not reached:
+                    raise trouble.fatal from None
+                seconds = backoff.failed(trouble.retry_after)
+                (on_note or _no_one)(Waiting(trouble.reason, seconds))
+                await asyncio.sleep(seconds)
+                continue
+            reached, more = True, found.has_more
+            backoff.succeeded()
+            if more and found.next in ("", cursor):
+                raise BadAnswer(f"{redact_url(base)} says that there is more, and does not go on")
+            cursor = found.next
+            lines = [bytes(line) for line in found.events]
+            yield Page([decoded(line, EVENT, base) for line in lines], lines, cursor, found.truncated)
