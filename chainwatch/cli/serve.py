@@ -52,7 +52,8 @@ def serve(
     from chainwatch import config, logs
 
     frame: Frame = ctx.obj
-    path = config.find(frame.config, os.environ)
+    # A demonstration has its own chain: what is configured for others is read only if it is named.
+    path = frame.config if demo else config.find(frame.config, os.environ)
     settings = config.load(path, os.environ, {"server.host": host, "server.port": port, "log.path": log})
     logs.set_up(
         verbosity=frame.verbosity,
@@ -65,9 +66,11 @@ def serve(
             hint='listen on "127.0.0.1", or give --insecure if everyone who can reach the address may read',
         )
     told = structlog.get_logger()
-    told.info("configuration", file=str(path) if path else None, chains=[chain.name for chain in settings.chains])
-    if missing := settings.not_yet():
-        told.warning("this version does not do yet what these keys ask for", keys=missing)
+    if not demo:
+        chains = [chain.name for chain in settings.chains]
+        told.info("configuration", file=str(path) if path else "built in: public Ethereum endpoints", chains=chains)
+        if missing := settings.not_yet():
+            told.warning("this version does not do yet what these keys ask for", keys=missing)
 
     from chainwatch import daemon
 
