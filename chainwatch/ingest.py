@@ -192,7 +192,9 @@ class Ingest:
         self._status: tuple[str, str | None, str | None] = ("connecting", None, None)
         self._unsaid = False
         self.blocked: str | None = None
+        """Why nothing can be committed for now."""
         self.blocks = 0
+        """Blocks told since the start of the daemon."""
 
     @classmethod
     async def resume(cls, log: Log, rules: Rules, *, chain_id: int, max_depth: int) -> Ingest:

@@ -1,9 +1,9 @@
 """
 One endpoint of a chain: the thin shell that carries out what its `Link` decides, and counts what it sees.
 
-`WebSocketEndpoint` and `HttpEndpoint` add the transport. An endpoint runs for ever; a request is a future that
-ends with the raw JSON of the result, or with `CallFailed`. A request that is not answered in time ends the whole connection: a
-node that answers some and not others is not one to stay with.
+`WebSocketEndpoint` and `HttpEndpoint` add the transport. An endpoint runs for ever; a request is a future that ends
+with the raw JSON of the result, or with `CallFailed`. A request that is not answered in time ends the whole connection:
+a node that answers some and not others is not one to stay with.
 """
 
 from __future__ import annotations

@@ -53,12 +53,21 @@ class Step(msgspec.Struct, frozen=True):
 class Sink(Protocol):
     """Where the steps go: derivation and the log."""
 
-    window: Window
-    """What was told and is durable."""
-    finalized: int | None
-    """The newest height that the chain called finalized."""
-    first: int | None
-    """The height at which telling began."""
+    @property
+    def window(self) -> Window:
+        """What was told and is durable."""
+
+    @property
+    def finalized(self) -> int | None:
+        """The newest height that the chain called finalized."""
+
+    @property
+    def first(self) -> int | None:
+        """The height at which telling began."""
+
+    @property
+    def blocked(self) -> str | None:
+        """Why nothing can be committed for now."""
 
     async def commit(self, step: Step) -> None:
         """Tell the step; returns when it is durable and `window` is moved. Never fails: it waits for room."""
@@ -378,7 +387,7 @@ class Follower:
             head=in_use.head.number if in_use and in_use.head else None,
             silent=time.monotonic() - self._best_at,
             stall_after=self._stall_after,
-            halted=self.halted,
+            halted=self.halted or self._sink.blocked,
             trouble=self._trouble,
             reason=why,
         )

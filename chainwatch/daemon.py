@@ -1,0 +1,145 @@
+"""
+The daemon: takes the parts up and down in order.
+
+start   log (a damaged one stops here) -> server (streams can be opened) -> chains
+stop    server (every stream gets its `complete`) -> chains -> log
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from chainwatch import __version__
+from chainwatch.config import Settings, vocabulary
+from chainwatch.errors import ChainwatchError
+from chainwatch.log import Log
+from chainwatch.log.store import open_log
+from chainwatch.progress import show_progress
+from chainwatch.server.app import build_app
+from chainwatch.server.context import Context
+from chainwatch.stream.hub import Hub
+from chainwatch.wiring import Chain, demonstration
+
+SHUTDOWN = 2.0
+"""Seconds for requests that are not streams to end; streams are ended at once."""
+
+
+def run(settings: Settings, *, demo: bool, seed: int, insecure: bool) -> int:
+    """Run until SIGTERM or ^C; the exit code. `ChainwatchError` where it cannot start, or cannot go on."""
+    try:
+        import uvloop
+
+        runner: Callable[..., Any] = uvloop.run
+    except ImportError:  # not on every platform, and not needed
+        runner = asyncio.run
+    # The thread that writes the log takes the interpreter's lock back after each statement; 5 ms is long for a commit.
+    sys.setswitchinterval(0.001)
+    runner(_serve(settings, demo=demo, seed=seed, insecure=insecure))
+    return 0
+
+
+async def _serve(settings: Settings, *, demo: bool, seed: int, insecure: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        if demo:
+            settings = await stack.enter_async_context(demonstration(settings, seed))
+        options = settings.log
+        log = await open_log(
+            options.path,
+            ttl=options.ttl,
+            max_events=options.max_events,
+            max_bytes=options.max_bytes,
+            memory=options.memory,
+        )
+        stack.push_async_callback(log.close)
+        chains = [await Chain.resume(chain, settings, log) for chain in settings.chains]
+        hub = Hub(log, heartbeat=settings.server.heartbeat)  # before anything is told: it hears of every commit
+        await stack.enter_async_context(_following(chains, stop))
+        await stack.enter_async_context(_listening(settings, log, hub, chains, insecure=insecure))
+        await stop.wait()
+        structlog.get_logger().info("stopping")
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    settings: Settings, log: Log, hub: Hub, chains: Sequence[Chain], *, insecure: bool
+) -> AsyncIterator[None]:
+    """The server, while inside. `ChainwatchError` where the address cannot be had."""
+    server = settings.server
+    app = build_app(
+        Context(
+            log=log,
+            hub=hub,
+            version=__version__,
+            started=time.time(),
+            loopback=server.loopback,
+            vocabulary=lambda: vocabulary(settings),
+            chains=lambda: [chain.vitals() for chain in chains],
+            allowed_origins=server.allowed_origins,
+            max_connections=server.max_connections,
+        )
+    )
+    # A stream outlives any keep-alive; the access log is the server's own, one line a stream.
+    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, server.host, server.port, backlog=4096)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ChainwatchError(
+                f"cannot listen on {server.host}, port {server.port}",
+                why=error.strerror or str(error),
+                hint="another chainwatch may be running; choose another port with --port",
+            ) from None
+        host, port = runner.addresses[0][:2]
+        if insecure and not server.loopback:
+            structlog.get_logger().warning("everyone who can reach this address can read everything", host=host)
+        # The one line on stdout: scripts wait for it.
+        print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _following(chains: Sequence[Chain], stop: asyncio.Event) -> AsyncIterator[None]:
+    """The chains, while inside. An error that is no setback of a node ends the daemon."""
+    failed: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failed.append(error)
+            stop.set()
+
+    tasks = [asyncio.create_task(chain.follower.run(), name=f"chain {chain.name}") for chain in chains]
+    tasks.append(asyncio.create_task(show_progress([chain.vitals for chain in chains]), name="progress"))
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if failed:
+        raise _first(failed[0])
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that a person should see, out of the groups in which tasks wrap it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,135 @@
+"""Settings become parts: the rules of a chain, its endpoints, its follower; and the settings of the demo."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from chainwatch.chain.evm.endpoint import Endpoint
+from chainwatch.chain.evm.fetch import Needs
+from chainwatch.chain.evm.follow import Follower
+from chainwatch.chain.evm.http import HttpEndpoint
+from chainwatch.chain.evm.profile import Profile, profile
+from chainwatch.chain.evm.websocket import WebSocketEndpoint
+from chainwatch.config import ChainSettings, Settings, TokenSettings, WalletSettings
+from chainwatch.derive.rules import Rules, Token
+from chainwatch.ingest import Ingest
+from chainwatch.log import Log
+
+
+def rules(chain: ChainSettings, settings: Settings) -> Rules:
+    """What of that chain is told."""
+    return Rules(
+        chain=chain.name,
+        native=chain.native,
+        confirmations=chain.confirmations,
+        transactions=chain.transactions,
+        transfers=chain.tokens,
+        wallets=frozenset(
+            wallet.address for wallet in settings.wallets if not wallet.chains or chain.name in wallet.chains
+        ),
+        tokens={
+            token.address: Token(token.symbol, token.decimals) for token in settings.tokens if token.chain == chain.name
+        },
+    )
+
+
+def needs(wanted: Rules) -> Needs:
+    """What has to be fetched for that."""
+    return Needs(
+        logs=wanted.tells_transfers,
+        transaction=(lambda told: wanted.tells_transaction(told.from_, told.to)) if wanted.tells_transactions else None,
+    )
+
+
+class Chain:
+    """One chain of the daemon: where its events go, and who follows it."""
+
+    def __init__(self, settings: ChainSettings, ingest: Ingest, follower: Follower) -> None:
+        self.name = settings.name
+        self.chain_id = settings.chain_id
+        self.ingest = ingest
+        self.follower = follower
+
+    @classmethod
+    async def resume(cls, chain: ChainSettings, settings: Settings, log: Log) -> Chain:
+        """Where the log says that this chain was left. `ConfigError` where the log holds another chain of that name."""
+        wanted = rules(chain, settings)
+        ingest = await Ingest.resume(log, wanted, chain_id=chain.chain_id, max_depth=chain.max_reorg_depth)
+        special = profile(chain.chain_id)
+        follower = Follower(
+            chain=chain.name,
+            endpoints=_endpoints(chain, special),
+            profile=special,
+            needs=needs(wanted),
+            sink=ingest,
+            start=None if chain.start == "latest" else chain.start,
+            max_reorg_depth=chain.max_reorg_depth,
+            stall_after=chain.stall_after if chain.stall_after is not None else special.stall_after,
+        )
+        return cls(chain, ingest, follower)
+
+    def vitals(self) -> dict[str, Any]:
+        """What `/v1/stats` and `/health` tell of it."""
+        return {"name": self.name, "chain_id": self.chain_id, **self.follower.vitals(), "blocks": self.ingest.blocks}
+
+
+def _endpoints(chain: ChainSettings, special: Profile) -> Callable[[Callable[[], None]], Sequence[Endpoint]]:
+    def build(changed: Callable[[], None]) -> list[Endpoint]:
+        return [
+            (WebSocketEndpoint if url.startswith(("ws:", "wss:")) else HttpEndpoint)(
+                url,
+                chain=chain.name,
+                chain_id=chain.chain_id,
+                profile=special,
+                timeout=chain.request_timeout,
+                changed=changed,
+            )
+            for url in chain.endpoints
+        ]
+
+    return build
+
+
+@contextlib.asynccontextmanager
+async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings]:
+    """
+    A simulated chain, and settings that follow it. Its log is a temporary one, unless the settings name a path: the
+    chain begins anew with every start, so its old events would be another chain's.
+    """
+    from chainwatch.chain import simulated
+
+    with tempfile.TemporaryDirectory(prefix="chainwatch-demo-") as folder:
+        async with simulated.demo(seed) as node:
+            chain = ChainSettings(
+                name="demo",
+                chain_id=simulated.CHAIN_ID,
+                endpoints=(node.url,),
+                start=0,
+                native=simulated.NATIVE_SYMBOL,
+                transactions="all",
+                tokens="all",
+                confirmations=(1, 6),
+            )
+            log = settings.log
+            if "path" not in log.model_fields_set:
+                log = log.model_copy(update={"path": Path(folder) / "events.db"})
+            yield settings.model_copy(
+                update={
+                    "log": log,
+                    "chains": (chain,),
+                    "wallets": tuple(
+                        WalletSettings(name=wallet.name, address=wallet.address) for wallet in simulated.WALLETS
+                    ),
+                    "tokens": tuple(
+                        TokenSettings(
+                            chain="demo", symbol=token.symbol, address=token.address, decimals=token.decimals or 0
+                        )
+                        for token in simulated.TOKENS
+                    ),
+                    "prices": (),
+                }
+            )
