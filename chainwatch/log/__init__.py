@@ -4,8 +4,9 @@ The append-only event log: everything that is told goes through it, and every re
 The rule of the house: commit, then deliver. A batch of events and the state that they belong to (checkpoints) are one
 transaction; listeners hear of it only when it is on disk. A sequence that a reader has seen is never renumbered.
 
-This module is the interface, kept small so that another engine can stand behind it; `store` is the embedded one
-(SQLite), `tail` the newest events in memory.
+This module is the interface, kept small so that another engine can stand behind it. The embedded one is `store`
+(`open_log`): `file` and `schema` its SQLite file, `batch` and `writer` the way in, `plan`, `reader` and `tail` (the
+newest events, in memory) the ways out, `retention` what is forgotten and when.
 """
 
 from __future__ import annotations
@@ -100,30 +101,39 @@ class Log(Protocol):
     async def append(self, events: Sequence[Event], changes: Sequence[Change] = ()) -> Sequence[Entry]:
         """
         Commit events and changes of state together, in this order. Returns when they are on disk; listeners have
-        been called by then, in the order of sequences. `LogFull` where there is no room: nothing was written, and the
-        same batch may be appended again.
+        been called by then, in the order of sequences. Appends are committed in the order of the calls. `LogFull` where
+        there is no room: nothing was written, and the same batch may be appended again.
         """
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with the entries of each commit, on the event loop, in order, each entry once."""
 
     def read_tail(self, after: int, wanted: Filter, *, named: bool, max_bytes: int) -> Slice | None:
-        """Read on from `after` out of memory, at once; None where memory does not reach back that far."""
+        """
+        Read on from `after` out of memory, at once; None where memory does not reach back that far. It looks at a
+        bounded part, so `last` may be less than the head.
+        """
 
     async def read(self, after: int, wanted: Filter, *, named: bool, max_bytes: int) -> Slice:
         """
         Read on from `after`, up to the committed head, at most about `max_bytes` of frames (one event always fits).
-        `Slice.last` moves on even where nothing matches; a call looks at a bounded part of the log.
+        `Slice.last` moves on even where nothing matches; a call looks at a bounded part of the log. It never skips
+        what is forgotten: where `after < oldest - 1`, also when retention overtakes the call, the slice is empty and
+        `last` is `after`. Whoever reads looks at `oldest` then, tells the gap, and goes on from `oldest - 1`.
         """
 
     async def page(self, after: int, wanted: Filter, limit: int) -> tuple[list[tuple[int, Event]], int]:
         """
         Up to `limit` matching events after `after`, oldest first, with their sequences; and the sequence up to which
-        the log has been looked at: the committed head where no more matches.
+        the log has been looked at: the committed head where no more matches. A filter that finds little in much may
+        give fewer than `limit` and stop before the head. What is forgotten is skipped: compare `oldest` afterwards.
         """
 
     async def last(self, count: int, wanted: Filter) -> int:
-        """The sequence after which the newest `count` matching events stand."""
+        """
+        The sequence after which the newest `count` matching events stand; fewer, where a filter would have to look at
+        very many for them.
+        """
 
     async def since(self, milliseconds: int) -> int:
         """The sequence after which the events stand that were told at that Unix time or later."""
@@ -133,6 +143,9 @@ class Log(Protocol):
 
     async def scan(self, first: str, beyond: str) -> list[tuple[str, bytes]]:
         """Keys and values from `first` up to, and without, `beyond`, in order of the keys."""
+
+    def stats(self) -> dict[str, int | float]:
+        """Numbers for people and metrics: `oldest`, `head`, `events`, sizes in bytes, times in seconds."""
 
     async def close(self) -> None:
         """Finish what was appended, and let the file go."""
