@@ -59,6 +59,8 @@ class Connection:
         self._node = node
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self.gone = self._loop.create_future()
+        """Done when the socket has ended."""
         self._frames: list[bytes] = []
         self._ended = False
         self._subscribed = 0
@@ -147,6 +149,9 @@ class Connection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Say good-bye with this code (1001 going away, 1013 try again later); the client has a second to answer."""
+        if self.silent:  # says nothing, not even this
+            self.abort()
+            return
         self.send(CLOSE, struct.pack("!H", code) + reason.encode())
         self._flush()
         self._ended = True

@@ -72,8 +72,11 @@ class SimulatedNode:
     ) -> None:
         self._unfollow()
         self.refuse()
-        for connection in tuple(self.connections):
+        for connection in self.connections:
             connection.close(1001)
+        if self.connections:
+            # Before aiohttp shuts down: from then on it reads nothing, and would not see that a client said good-bye.
+            await asyncio.wait([connection.gone for connection in self.connections], timeout=0.2)
         if self._http is not None:
             await self._http.shutdown(0.05)
 
@@ -161,6 +164,7 @@ class SimulatedNode:
                 await _for_ever()
         finally:
             self.connections.discard(connection)
+            connection.gone.set_result(None)
         return websocket
 
 
