@@ -207,13 +207,13 @@ class Template:
     def _path(self, text: str, types: frozenset[str] | None) -> tuple[str, ...]:
         first, *rest = path = tuple(text.strip().split("."))
         if first not in _FIELDS or not all(path):
-            raise _no_field(text, _FIELDS)
+            raise _no_field(text, _FIELDS, first)
         if rest and first != "data":
             raise UsageError(f"{first} has no fields, so there is no {{{printable(text)}}}", parameter="format")
         if rest:
             known = {name for kind in (types or PAYLOADS) for name in PAYLOADS[kind].__struct_encode_fields__}
             if rest[0] not in known:
-                error = _no_field(text, [f"data.{name}" for name in known])
+                error = _no_field(text, known, rest[0], "data.")
                 if types is not None:
                     raise error
                 near = f" ({error.nearest} is near)" if error.nearest else ""
@@ -221,14 +221,14 @@ class Template:
         return path
 
 
-def _no_field(text: str, known: Iterable[str]) -> UsageError:
-    close = difflib.get_close_matches(text.strip(), known, n=1, cutoff=0.5)
+def _no_field(text: str, known: Iterable[str], word: str, lead: str = "") -> UsageError:
+    close = difflib.get_close_matches(word, known, n=1)
     return UsageError(
         f"no event asked for has the field {printable(text)!r}",
         parameter="format",
         value=text,
-        nearest=close[0] if close else "",
-        hint="" if close else f"there is: {', '.join(sorted(known))}",
+        nearest=lead + close[0] if close else "",
+        hint="" if close else f"there is: {', '.join(lead + name for name in sorted(known))}",
     )
 
 
