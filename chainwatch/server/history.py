@@ -1,0 +1,46 @@
+"""`GET /events/history`: the log in pages of JSON, from the earliest event on."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from aiohttp import web
+
+from chainwatch.log import Cursor
+from chainwatch.server import parameters
+from chainwatch.server.context import CONTEXT
+from chainwatch.stream.begin import begin, resume
+
+
+async def history(request: web.Request) -> web.Response:
+    """
+    `events`, `next` (a cursor to go on from, there at the end too), `has_more`, and `truncated`: older events than were
+    asked for are gone.
+    """
+    context = request.app[CONTEXT]
+    log = context.log
+    page = parameters.history(request.query.items(), context.vocabulary(), now=int(time.time() * 1000))
+    if page.cursor is not None:
+        start = resume(str(page.cursor), identity=log.identity, oldest=log.oldest, head=log.head)
+    else:
+        start = await begin(log, page.start, page.wanted)
+    truncated = start.gap is not None or (page.cursor is None and page.start.last is None and start.after < log.oldest)
+    truncated = truncated and log.oldest > 1
+    # One event more than asked for tells whether there are more.
+    found, seen = await log.page(start.after, page.wanted, page.limit + 1)
+    more = len(found) > page.limit
+    del found[page.limit :]
+    following = found[-1][0] if more else seen
+    return web.Response(
+        body=msgspec.json.encode(
+            {
+                "events": [event for _, event in found],
+                "next": str(Cursor(log.identity, following)),
+                "has_more": more,
+                "truncated": truncated,
+            }
+        ),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )

@@ -1,0 +1,36 @@
+"""
+A connection changes hands: aiohttp reads the request and writes the head of the answer, then the stream has the socket.
+
+aiohttp keeps a protocol, a task, a request, a parser and their buffers for every connection: 11 KiB, and objects by the
+dozen for the garbage collector to walk. A stream needs none of them. So its transport gets the stream as its protocol,
+and aiohttp's is told that the connection was lost, which is what makes it let everything go; it has no transport any
+more by then, so it closes nothing. This leans on two things of aiohttp that are not documented (`RequestHandler` may
+be told of a loss by somebody else; its `transport` may be taken away); tests/server/test_takeover.py pins both.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from chainwatch.stream.stream import Stream
+
+
+def take(request: web.Request, stream: Stream) -> bool:
+    """
+    Give `stream` the connection of `request`, whose response was prepared and whose handler must return without another
+    await. False where the client is gone already.
+    """
+    protocol = request.protocol
+    transport = protocol.transport
+    if transport is None or transport.is_closing():
+        return False
+    stream.transport = transport
+    stream.paused = protocol.writing_paused
+    transport.set_protocol(stream)
+    # Any byte that the kernel does not take at once pauses the stream: from then on the log is its buffer.
+    transport.set_write_buffer_limits(high=0)
+    # aiohttp stops reading behind a pipelined request or a body; a client that goes away shows by reading alone.
+    transport.resume_reading()
+    protocol.transport = None
+    protocol.connection_lost(None)
+    return True
