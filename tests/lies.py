@@ -441,6 +441,11 @@ def internal_error(seed: int = 0, *, one_in: int = 1, times: int | None = None, 
     return Fails(RpcError(-32603, "Internal error"), seed, one_in=one_in, times=times, **options)
 
 
+def lacks(*methods: str) -> Lie:
+    """A provider that does not have these methods."""
+    return Fails(RpcError(-32601, "the method does not exist/is not available"), methods=frozenset(methods))
+
+
 class Busy(Lie):
     """HTTP says no: 429 or 503 with `Retry-After`, to handshakes and requests alike."""
 
@@ -550,6 +555,7 @@ LIES: dict[str, Callable[[int], Honest]] = {
     "rate limited": lambda seed: rate_limited(seed, one_in=6, times=4),
     "rate limited, untold": lambda seed: rate_limited(seed, one_in=6, times=4, told=False),
     "internal error": lambda seed: internal_error(seed, one_in=4),
+    "no block receipts": lambda seed: lacks("eth_getBlockReceipts"),
     "busy": lambda seed: Busy(seed, one_in=2, times=3),
     "no handshake": lambda seed: NoHandshake(seed, one_in=3, times=1),
     "slow": Slow,

@@ -8,31 +8,12 @@ import json
 import aiohttp
 import lies
 import pytest
+from bareclient import BareClient
 from lies import LIES, Liar, liar, truth
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, PayloadTooBig
 
 from chainwatch.chain.simulated import RpcError, SimulatedNode, World
-
-
-class Client:
-    def __init__(self, socket):
-        self.socket = socket
-        self.pushed = []
-
-    async def answer(self, method, *params):
-        await self.socket.send(json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
-        while "id" not in (message := json.loads(await self.socket.recv())):
-            self.pushed.append(message["params"]["result"])
-        return message
-
-    async def result(self, method, *params):
-        return (await self.answer(method, *params))["result"]
-
-    async def pushes(self):
-        await self.result("eth_chainId")
-        pushed, self.pushed = self.pushed, []
-        return pushed
 
 
 @pytest.fixture
@@ -50,7 +31,7 @@ async def ask(world):
     async def client(*told):
         node = await SimulatedNode(world, conduct=Liar(*told)).__aenter__()
         open_.append(node)
-        return Client(await connect(node.url, max_size=2**22))
+        return BareClient(await connect(node.url, max_size=2**22))
 
     yield client
     for node in open_:
@@ -97,7 +78,7 @@ async def test_a_lagging_node_tells_heads_and_answers_late(world, ask):
     assert await client.result("eth_blockNumber") == hex(30)
     old = world.canonical[29].hash
     world.mine()
-    assert [head["number"] for head in await client.pushes()] == [hex(31)]
+    assert [head["result"]["number"] for head in await client.pushes()] == [hex(31)]
     assert await client.result("eth_blockNumber") == hex(31)
     assert (await client.result("eth_getBlockByNumber", hex(29), False))["hash"] == old
 
@@ -128,7 +109,7 @@ async def test_heads_are_skipped_doubled_and_shuffled(world, ask, lie, numbers):
     await client.result("eth_subscribe", "newHeads")
     for _ in range(4):
         world.mine()
-    assert [int(head["number"], 16) for head in await client.pushes()] == numbers
+    assert [int(head["result"]["number"], 16) for head in await client.pushes()] == numbers
 
 
 async def test_heads_are_told_that_nobody_has(world, ask):
@@ -136,7 +117,7 @@ async def test_heads_are_told_that_nobody_has(world, ask):
     await client.result("eth_subscribe", "newHeads")
     world.mine()
     (head,) = await client.pushes()
-    assert await client.result("eth_getBlockByHash", head["hash"], False) is None
+    assert await client.result("eth_getBlockByHash", head["result"]["hash"], False) is None
 
 
 async def test_removed_logs_never_come(world, ask):
@@ -145,7 +126,7 @@ async def test_removed_logs_never_come(world, ask):
     change = world.reorg(2)
     pushed = await client.pushes()
     assert len(pushed) == sum(len(block.logs) for block in change.added)
-    assert not any(log["removed"] for log in pushed)
+    assert not any(log["result"]["removed"] for log in pushed)
 
 
 async def test_blocks_receipts_and_logs_are_of_another_block(world, ask):
@@ -192,6 +173,9 @@ async def test_errors_come_instead_of_answers(ask):
     assert (error["code"], error["data"]["rate"]["backoff_seconds"]) == (-32005, 1)
     client = await ask(lies.Fails(RpcError(-32000, "boom"), methods=lies.EVERYTHING))
     assert (await client.answer("eth_chainId"))["error"] == {"code": -32000, "message": "boom"}
+    client = await ask(lies.lacks("eth_getBlockReceipts"))
+    assert (await client.answer("eth_getBlockReceipts", "latest"))["error"]["code"] == -32601
+    assert "result" in await client.answer("eth_getLogs", {})
 
 
 async def test_http_says_too_many_to_handshakes_and_requests(world):
@@ -253,7 +237,7 @@ async def test_a_liar_that_comes_clean_is_an_honest_node(world):
     conduct = liar(3, *(name for name in LIES if name not in ("no handshake", "busy")))
     async with SimulatedNode(world, conduct=conduct) as node:
         conduct.lies.clear()
-        client = Client(await connect(node.url, max_size=None))
+        client = BareClient(await connect(node.url, max_size=None))
         told = []
         for number in range(world.head.number + 1):
             block = await client.result("eth_getBlockByNumber", hex(number), False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from bareclient import BareClient
 from eth_hash.auto import keccak
 from hypothesis import given, settings, strategies as st
 from websockets.asyncio.client import connect
@@ -23,31 +24,6 @@ from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE
 
 MAINNET = Path(__file__).parent.parent / "data" / "mainnet"
 USDC, _WETH, _WBTC, CATS, LOOT = TOKENS
-
-
-class Client:
-    """A bare WebSocket client: answers by call, pushes in order."""
-
-    def __init__(self, socket):
-        self.socket = socket
-        self.pushed = []
-
-    async def result(self, method, *params):
-        answer = await self.answer(method, *params)
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    async def answer(self, method, *params):
-        await self.socket.send(json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}))
-        while "id" not in (message := json.loads(await self.socket.recv())):
-            self.pushed.append(message["params"])
-        return message
-
-    async def pushes(self):
-        """All that was pushed so far: an answer that comes later than the question was asked is behind it."""
-        await self.result("eth_chainId")
-        pushed, self.pushed = self.pushed, []
-        return pushed
 
 
 @pytest.fixture
@@ -66,7 +42,7 @@ async def node(world):
 @pytest.fixture
 async def client(node):
     async with connect(node.url, max_size=None) as socket:
-        yield Client(socket)
+        yield BareClient(socket)
 
 
 def chain(world):
@@ -377,7 +353,7 @@ async def test_logs_are_filtered_by_address_and_by_topics(world, client):
 
 async def test_a_provider_limits_what_one_request_gets(world):
     async with SimulatedNode(world, limits=Limits(blocks=20, logs=30)) as node, connect(node.url) as socket:
-        client = Client(socket)
+        client = BareClient(socket)
         error = (await client.answer("eth_getLogs", {"fromBlock": "0x0", "toBlock": "0x14"}))["error"]
         assert error == {"code": -32005, "message": "exceed maximum block range: 20"}
         error = (await client.answer("eth_getLogs", {"fromBlock": "0x14", "toBlock": "0x27"}))["error"]
@@ -390,7 +366,7 @@ async def test_a_pruned_node_says_so_for_logs_and_null_for_blocks():
     world = World(1, keep=10)
     world.mine(40)
     async with SimulatedNode(world) as node, connect(node.url) as socket:
-        client = Client(socket)
+        client = BareClient(socket)
         assert await client.result("eth_getBlockByNumber", "0x5", False) is None
         error = (await client.answer("eth_getLogs", {"fromBlock": "0x5", "toBlock": "0x20"}))["error"]
         assert error == {"code": 4444, "message": "pruned history unavailable"}
@@ -508,7 +484,7 @@ async def test_http_and_batches_on_the_same_port(world, node):
 async def test_two_nodes_serve_one_world(world):
     async with SimulatedNode(world) as one, SimulatedNode(world) as two:
         async with connect(one.url) as left, connect(two.url) as right:
-            clients = [Client(left), Client(right)]
+            clients = [BareClient(left), BareClient(right)]
             for client in clients:
                 await client.result("eth_subscribe", "newHeads")
             one.mine()
@@ -524,14 +500,14 @@ async def test_connections_are_refused_and_taken_again_on_the_same_port(world):
             await connect(url)
         await node.listen()
         async with connect(url) as socket:
-            assert await Client(socket).result("eth_chainId") == "0x539"
+            assert await BareClient(socket).result("eth_chainId") == "0x539"
         assert node.url == url
 
 
 async def test_a_node_that_stops_says_good_bye(world):
     async with SimulatedNode(world) as node:
         socket = await connect(node.url)
-        await Client(socket).result("eth_chainId")
+        await BareClient(socket).result("eth_chainId")
     await asyncio.wait_for(socket.wait_closed(), 5)
     assert socket.close_code == 1001
 
@@ -598,7 +574,7 @@ async def test_web3_decodes_the_transfers(world, node):
     decoded = Counter()
     world.mine(60)
     async with connect(node.url, max_size=None) as socket:
-        logs = await Client(socket).result("eth_getLogs", {"fromBlock": "0x0"})
+        logs = await BareClient(socket).result("eth_getLogs", {"fromBlock": "0x0"})
     for log in logs:
         name = topics.get(log["topics"][0])
         if name is None or (name == "Transfer" and len(log["topics"]) == 4):

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from chainwatch.chain.simulated.contracts import Key
-from chainwatch.chain.simulated.primitives import Log, digest
+from chainwatch.chain.simulated.primitives import Log, bloom, digest
 from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE, FEE_CAP, Outcome, Transaction
 
 GAS_LIMIT: Final = 30_000_000
@@ -71,9 +71,7 @@ class Block:
         self.changes = changes
         """The state after this block, where it differs from the parent's."""
         self.gas_used = sum(outcome.gas_used for outcome in outcomes)
-        self.bloom = 0
-        for outcome in outcomes:
-            self.bloom |= outcome.bloom
+        self.bloom = bloom(self.logs)
         self._wire: Wire | None = None
 
     def __repr__(self) -> str:
@@ -181,7 +179,7 @@ class Wire:
                 "status": hex(outcome.ok),
                 "cumulativeGasUsed": hex(gas),
                 "logs": msgspec.Raw(b"[" + b",".join(logs) + b"]"),
-                "logsBloom": f"0x{outcome.bloom:0512x}",
+                "logsBloom": f"0x{bloom(outcome.logs):0512x}",
                 "transactionHash": transaction.hash,
                 "transactionIndex": hex(index),
                 "blockHash": block.hash,

@@ -35,7 +35,7 @@ from chainwatch.chain.simulated.contracts import (
     item,
     transfer_log,
 )
-from chainwatch.chain.simulated.primitives import Log, array, padded, selector, word
+from chainwatch.chain.simulated.primitives import Log, array, indexed, padded, selector, word
 from chainwatch.chain.simulated.state import Draft
 
 FOREVER: Final = 2**40
@@ -113,7 +113,7 @@ class Approve(msgspec.Struct, frozen=True):
         return selector("approve(address,uint256)") + padded(self.spender) + word(self.amount)
 
     def run(self, sender: str, draft: Draft) -> list[Log]:
-        topics = (APPROVAL, "0x" + padded(sender), "0x" + padded(self.spender))
+        topics = (APPROVAL, indexed(sender), indexed(self.spender))
         return [Log(self.target, topics, "0x" + word(self.amount))]
 
 
@@ -162,7 +162,7 @@ class Give(msgspec.Struct, frozen=True):
 
 
 def _cat_log(sender: str, to: str, number: int) -> Log:
-    return Log(CATS.address, (TRANSFER, "0x" + padded(sender), "0x" + padded(to), "0x" + word(number)), "0x")
+    return Log(CATS.address, (TRANSFER, indexed(sender), indexed(to), "0x" + word(number)), "0x")
 
 
 class Hand(msgspec.Struct, frozen=True):
@@ -200,7 +200,7 @@ class Hand(msgspec.Struct, frozen=True):
                 raise Revert("ERC1155: insufficient balance for transfer")
         for number, amount in zip(self.ids, self.amounts, strict=True):
             draft.move(item(LOOT, number), sender, self.to, amount)
-        who = ("0x" + padded(sender), "0x" + padded(sender), "0x" + padded(self.to))
+        who = (indexed(sender), indexed(sender), indexed(self.to))
         if not self.batch:
             return [Log(LOOT.address, (TRANSFER_SINGLE, *who), "0x" + word(self.ids[0]) + word(self.amounts[0]))]
         data = word(64) + word(96 + 32 * len(self.ids)) + array(self.ids) + array(self.amounts)
@@ -241,7 +241,7 @@ class Trade(msgspec.Struct, frozen=True):
             Log(PAIR, (SYNC,), "0x" + reserves),
             Log(
                 PAIR,
-                (SWAP, "0x" + padded(ROUTER), "0x" + padded(sender)),
+                (SWAP, indexed(ROUTER), indexed(sender)),
                 "0x" + "".join([word(amount) for amount in amounts]),
             ),
         ]

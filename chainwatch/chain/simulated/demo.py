@@ -21,8 +21,8 @@ BLOCK_TIME: Final = 2.0
 """Seconds between two blocks of a demo."""
 HISTORY: Final = 64
 """Blocks that are there when it starts."""
-KEEP: Final = 4096
-"""Newest blocks that a demo holds: more than two hours of them, in about 60 MB at worst."""
+KEEP: Final = 2048
+"""Newest blocks that a demo holds: more than an hour of them, in about 35 MB."""
 
 
 class Step(NamedTuple):

@@ -93,6 +93,12 @@ def padded(owner: str) -> str:
     return "0" * 24 + owner[2:]
 
 
+@lru_cache(maxsize=4096)
+def indexed(owner: str) -> str:
+    """An address as a topic, with `0x`: one string for all logs that name it."""
+    return "0x" + padded(owner)
+
+
 def topic(signature: str) -> str:
     """The first topic of an event's logs."""
     return "0x" + keccak(signature.encode()).hex()

@@ -33,7 +33,7 @@ from chainwatch.chain.simulated.contracts import (
     cat,
     item,
 )
-from chainwatch.chain.simulated.primitives import Dice, Log, bloom, created_address, digest
+from chainwatch.chain.simulated.primitives import Dice, Log, created_address, digest
 from chainwatch.chain.simulated.state import Draft
 
 GWEI: Final = 10**9
@@ -77,7 +77,6 @@ class Outcome(NamedTuple):
     gas_used: int
     price: int
     logs: tuple[Log, ...]
-    bloom: int
     created: str | None
     """Where a contract was created."""
 
@@ -105,7 +104,7 @@ def execute(transaction: Transaction, draft: Draft, base_fee: int, miner: str) -
     draft.add((NATIVE, sender), -fee)
     draft.add((NATIVE, miner), gas * (price - base_fee))  # the base fee is burned
     created = created_address(sender, transaction.nonce) if call.target is None else None
-    return Outcome(ok, gas, price, logs, bloom(logs), created)
+    return Outcome(ok, gas, price, logs, created)
 
 
 def invent(dice: Dice, kind: str, read: Read, next_nonce: Callable[[str], int], chain_id: int) -> Transaction:
