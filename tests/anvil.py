@@ -10,6 +10,7 @@ import itertools
 import json
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +44,8 @@ class Anvil:
         self.folder = folder
         self.options = options
         self.port = port or free_port()
+        # A restarted anvil makes its genesis anew; with the time of the first start it is the same one.
+        self.born = int(time.time())
         self.process: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
         self._ids = itertools.count(1)
@@ -70,6 +73,7 @@ class Anvil:
             *("--port", str(self.port), "--no-mining", "--hardfork", "cancun", "--quiet"),
             *("--cache-path", str(self.folder), "--order", "fifo"),
             *("--state", str(self.folder / "state.json"), "--preserve-historical-states"),
+            *("--timestamp", str(self.born)),
             *self.options,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
