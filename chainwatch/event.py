@@ -238,8 +238,15 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+_YEAR_9999: Final = 253_402_300_799_999
+
+
 def rfc3339(milliseconds: int) -> str:
-    """Unix time in milliseconds as `2025-06-24T07:00:00.000Z`."""
+    """
+    Unix time in milliseconds as `2025-06-24T07:00:00.000Z`. A block's time is any 64 bits that a node likes; beyond
+    what a year of four digits can say, it is the first or the last moment that can be said.
+    """
+    milliseconds = min(max(milliseconds, 0), _YEAR_9999)
     seconds, rest = divmod(milliseconds, 1000)
     return f"{_second(seconds)}.{rest:03d}Z"
 
@@ -278,7 +285,7 @@ def interest(event: Event) -> Interest:
         addresses = tuple({data.from_.lower(): 0, data.to.lower(): 0, token: 0})
         return Interest(event.type, event.chain, addresses, (token,), data.amount)
     fields: dict[str, Any] = data if isinstance(data, dict) else msgspec.structs.asdict(data)
-    if "from_" in fields:
+    if "from_" in fields and data is not fields:  # a custom event's data are its own, whatever they are called
         fields["from"] = fields["from_"]
     found = {value.lower(): 0 for name in _ADDRESS_FIELDS if _is_address(value := fields.get(name))}
     tokens = {value.lower(): 0 for name in _TOKEN_FIELDS if _is_address(value := fields.get(name))}

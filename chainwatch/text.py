@@ -39,9 +39,12 @@ def _visible(char: str) -> str:
 
 
 def amount(base_units: int | str, decimals: int | None) -> str:
-    """Base units as a decimal number, exact to the last digit: `amount(1500, 3)` is `1.5`."""
+    """
+    Base units as a decimal number, exact to the last digit: `amount(1500, 3)` is `1.5`. Without decimals, or with more
+    than a token can have (0 to 255), the base units themselves. `ValueError` for what is no whole number.
+    """
     units = int(base_units)
-    if not decimals or decimals > 255:
+    if not decimals or not 0 < decimals <= 255:
         return str(units)
     sign = "-" if units < 0 else ""
     whole, rest = divmod(abs(units), 10**decimals)
