@@ -14,6 +14,7 @@ from aiohttp import web
 from chainwatch import sse
 from chainwatch.server.context import CONTEXT, SEATS, Context
 from chainwatch.server.streams import HEADERS, is_full, turned_away
+from chainwatch.stream import kernel
 from chainwatch.stream.stream import Stream
 
 LISTED: Final = 256
@@ -63,7 +64,7 @@ def describe(stream: Stream, head: int) -> dict[str, Any]:
         "lag": max(0, head - stream.position),
         "sent": stream.events_sent,
         "bytes": stream.bytes_sent,
-        "buffered": stream.transport.get_write_buffer_size(),
+        "buffered": kernel.held(stream.transport),
         "seconds": round(stream.hub.now() - stream.opened, 3),
     }
 

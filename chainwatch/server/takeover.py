@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from chainwatch.stream import kernel
 from chainwatch.stream.stream import Stream
 
 
@@ -29,6 +30,7 @@ def take(request: web.Request, stream: Stream) -> bool:
     transport.set_protocol(stream)
     # Any byte that the kernel does not take at once pauses the stream: from then on the log is its buffer.
     transport.set_write_buffer_limits(high=0)
+    kernel.bound(transport)
     # aiohttp stops reading behind a pipelined request or a body; a client that goes away shows by reading alone.
     transport.resume_reading()
     protocol.transport = None

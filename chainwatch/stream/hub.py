@@ -31,7 +31,7 @@ from chainwatch import sse
 from chainwatch.event import rfc3339
 from chainwatch.filter import Filter
 from chainwatch.log import Cursor, Entry, Log
-from chainwatch.stream import wire
+from chainwatch.stream import kernel, wire
 from chainwatch.stream.begin import gap_to_oldest
 from chainwatch.stream.index import Group, Index
 from chainwatch.stream.meter import Meter
@@ -337,7 +337,7 @@ class Hub:
             self._leave(stream)
             stream.place = Place.PAUSED
         stream.stalled = self._loop.time()
-        stream.buffered = stream.transport.get_write_buffer_size()
+        stream.held = kernel.held(stream.transport)
 
     def resumed(self, stream: Stream) -> None:
         """The transport has sent all that it held."""
@@ -491,9 +491,9 @@ class Hub:
             self.finish(stream, "duration")
             return
         if stream.paused:
-            size = stream.transport.get_write_buffer_size()
-            if size < stream.buffered:
-                stream.buffered = size
+            size = kernel.held(stream.transport)
+            if size < stream.held:
+                stream.held = size
                 stream.stalled = now
             elif now - stream.stalled >= self._stall:
                 stream.reason = "stalled"

@@ -44,7 +44,7 @@ class Stream(asyncio.Protocol):
     """A cursor, and how its client is doing."""
 
     __slots__ = (
-        "buffered", "bytes", "chunked", "closed", "cursor", "deadline", "group", "heartbeat", "hub", "id", "junk",
+        "bytes", "chunked", "closed", "cursor", "deadline", "group", "heartbeat", "held", "hub", "id", "junk",
         "named", "opened", "paused", "peer", "place", "reason", "remaining", "sent", "slot", "stalled", "told",
         "touched", "transport", "wanted",
     )  # fmt: skip
@@ -80,8 +80,8 @@ class Stream(asyncio.Protocol):
         self.place = Place.READY
         self.paused = False  # the transport takes no more
         self.opened = self.touched = 0.0  # of the loop's clock; touched: when something was written last
-        self.stalled = 0.0  # since when a paused transport's buffer did not shrink
-        self.buffered = 0  # its bytes then
+        self.stalled = 0.0  # since when a client whose transport is paused took nothing
+        self.held = 0  # bytes that it had not taken then
         self.slot = 0  # of the hub's wheel
         self.told = 0  # a sequence that the client has the id of, or of a later one
         self.sent = 0  # events; without those of the present group

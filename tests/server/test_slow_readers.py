@@ -1,0 +1,127 @@
+"""Clients that read slowly, stop reading, or never read: what they cost, and what the others notice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+from server.house import House, block, transfer
+
+from chainwatch.stream.stream import Place
+
+PADDING = "." * 1000
+
+
+async def write(house: House, first: int, last: int) -> None:
+    for start in range(first, last + 1, 100):
+        await house.tell(*(transfer(n, padding=PADDING) for n in range(start, min(start + 100, last + 1))))
+
+
+async def test_a_slow_reader_falls_back_to_the_log_and_others_do_not_notice(house):
+    slow = await house.stream(receive_buffer=4096)
+    fast = await house.stream()
+    (first, _) = house.hub.streams.values()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write(house, 1, 8000))
+        assert await fast.numbers(8000) == list(range(1, 8001))
+    assert first.place is Place.PAUSED
+    assert first.position < 8000
+    assert house.log.head - first.position > 1000
+    assert await slow.numbers(8000) == list(range(1, 8001))
+    await house.until(lambda: first.place is Place.LIVE)
+    await house.tell(block(9000))
+    assert await slow.numbers(1) == await fast.numbers(1) == [9000]
+
+
+async def test_a_slow_reader_with_a_limit_gets_exactly_that_many(house):
+    slow = await house.stream("/events?limit=6000", receive_buffer=4096)
+    await write(house, 1, 8000)
+    assert await slow.numbers(6000) == list(range(1, 6001))
+    assert await slow.expect("complete") == "[DONE]"
+    assert await slow.rest() == []
+
+
+async def test_dead_readers_hold_no_memory(serve):
+    """200 clients that never read, 20 MB of events: queues would hold 4 GB."""
+    house = await serve(memory=2**20)
+    for _ in range(200):
+        await house.stream(receive_buffer=2048)
+    before = resident()
+    await write(house, 1, 20_000)
+    places = {stream.place for stream in house.hub.streams.values()}
+    assert places == {Place.PAUSED}
+    assert resident() - before < 120 * 2**20
+    alive = await house.stream("/events?last=1")
+    assert await alive.numbers(1) == [20_000]
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as statm:  # noqa: PTH123 - a file of the kernel
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve):
+    house = await serve(stall=0.4)
+    slow = await house.stream(receive_buffer=2048)
+    other = await house.stream()
+    await write(house, 1, 6000)
+    await house.until(lambda: len(house.hub.streams) == 1)
+    assert (await other.numbers(6000))[-1] == 6000
+    seen = [json.loads(message.data)["data"]["number"] for message in await slow.rest()]
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(seen) < 6000
+    again = await house.stream(headers={"Last-Event-ID": slow.messages[-1].id})
+    assert (await again.numbers(6000 - len(seen)))[-1] == 6000
+
+
+async def test_a_reader_that_takes_little_is_left_alone(serve):
+    house = await serve(stall=0.4)
+    slow = await house.stream(receive_buffer=2048)
+    await write(house, 1, 6000)
+    for number in range(1, 31):
+        assert await slow.numbers(10) == list(range(number * 10 - 9, number * 10 + 1))
+        await asyncio.sleep(0.05)
+    assert len(house.hub.streams) == 1
+
+
+async def test_a_paused_stream_is_ended_in_order_too(serve):
+    house = await serve()
+    slow = await house.stream(receive_buffer=4096)
+    await write(house, 1, 6000)
+    stopping = asyncio.create_task(house.hub.close())
+    rest = await slow.rest()
+    await stopping
+    assert rest[-1].data == "[DONE]"
+    assert rest[-1].id == rest[-2].id  # behind what it was given, not behind what it missed
+
+
+async def test_shutdown_waits_for_no_dead_reader(serve):
+    house = await serve()
+    for _ in range(5):
+        await house.stream(receive_buffer=2048)
+    await write(house, 1, 6000)
+    async with asyncio.timeout(3):
+        await house.hub.close(grace=0.3)
+    assert not house.hub.streams
+
+
+async def test_retention_that_overtakes_a_reader_is_told_as_a_gap(serve):
+    house = await serve(max_events=2000, memory=2**20)
+    slow = await house.stream(receive_buffer=4096)
+    await write(house, 1, 20_000)
+    (stream,) = house.hub.streams.values()
+    await house.until(lambda: house.log.oldest > stream.position + 1)
+    seen: list[int] = []
+    gaps = []
+    while not seen or seen[-1] < 20_000:
+        message = await slow.next()
+        if message.event == "gap":
+            gaps.append(json.loads(message.data))
+            assert int(gaps[-1]["requested"].rpartition("-")[2]) == seen[-1]
+            seen += range(seen[-1] + 1, int(gaps[-1]["resumed_at"].rpartition("-")[2]) + 1)
+        else:
+            seen.append(json.loads(message.data)["data"]["number"])
+    assert seen == list(range(1, 20_001))
+    assert gaps
+    assert {gap["reason"] for gap in gaps} == {"expired"}
