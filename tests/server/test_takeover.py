@@ -68,7 +68,7 @@ async def test_a_disconnect_is_noticed_at_once_and_leaves_nothing(house):
     assert await descriptors() <= before
     assert not house.hub._groups
     assert not len(house.hub._index)
-    assert not len(house.hub._wheel)
+    assert not len(house.hub.watch)
 
 
 async def test_a_client_that_half_closes_is_gone(house):
