@@ -88,6 +88,8 @@ class Client:
                 try:
                     headers = {"Last-Event-ID": self.cursor} if self.cursor else {}
                     async with session.get(f"{self.url}/events?{self.query}", headers=headers) as response:
+                        if response.status == 503 and not self.cursor:
+                            continue  # a new client may be turned away; one with a cursor never
                         assert response.status == 200, await response.text()
                         self._response = response
                         self.connects += 1

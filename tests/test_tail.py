@@ -426,12 +426,12 @@ TRANSACTION = {"tx_hash": HASH, "from": FROM, "to": None, "amount": "1", "token"
             {
                 "block_number": 7,
                 "block_hash": HASH,
-                "transaction_count": 94,
+                "transaction_count": 1,
                 "gas_used": "12",
                 "gas_limit": "30",
                 "base_fee_per_gas": "1500000001",
             },
-            "block      #7 0xabab…abab  94 transactions, 40% full, base fee 1.500000001 gwei",
+            "block      #7 0xabab…abab  1 transaction, 40% full, base fee 1.500000001 gwei",
         ),
         (
             "block_finalized",

@@ -62,7 +62,9 @@ def test_a_span_never_gets_smaller_than_one_block():
 
 
 def test_a_wait_is_read_where_the_error_has_one():
-    told = message(b'{"jsonrpc":"2.0","id":3,"error":{"code":-32005,"message":"x","data":{"rate":{"backoff_seconds":30}}}}')
+    told = message(
+        b'{"jsonrpc":"2.0","id":3,"error":{"code":-32005,"message":"x","data":{"rate":{"backoff_seconds":30}}}}'
+    )
     assert told.error.retry_after == 30.0
     assert RpcError(-32005, "x", {"rate": None}).retry_after is None
 

@@ -142,10 +142,12 @@ class Endpoint(ABC):
                         await self._open()
                     return link.Opened()
                 case link.Identify():
-                    told = await self.start("eth_chainId", [])
+                    async with asyncio.timeout(self._timeout):
+                        told = await self.start("eth_chainId", [])
                     return link.Identified(int(msgspec.json.decode(told, type=str), 16))
                 case link.Subscribe():
-                    await self._subscribe()
+                    async with asyncio.timeout(self._timeout):
+                        await self._subscribe()
                     return link.Subscribed()
                 case link.Serve():
                     return link.Dropped(await self._serve())
