@@ -11,6 +11,7 @@ from chainwatch import event as events
 from chainwatch.event import (
     CATEGORIES,
     NATIVE,
+    PART,
     PAYLOADS,
     Event,
     Interest,
@@ -18,6 +19,7 @@ from chainwatch.event import (
     decode,
     encode,
     event_id,
+    identify,
     interest,
     keys,
     pair_key,
@@ -198,3 +200,8 @@ def test_hostile_text_does_not_break_the_line(text, raw):
     assert events.decode(encode(event)).data == event.data
     assert b"\n" not in encode(event)
     assert b"\r" not in encode(event)
+
+
+def test_joined_parts_have_the_id_of_the_parts():
+    parts = ("ethereum", "0xab", "token_transfer", "0xcd", "7.1", None, None, 0)
+    assert identify(PART.join("" if part is None else str(part) for part in parts)) == event_id(*parts)

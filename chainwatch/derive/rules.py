@@ -59,7 +59,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Contracts and wallets come again and again; EIP-55 costs a Keccak.
-@lru_cache(maxsize=32_768)
+@lru_cache(maxsize=16_384)
 def checksum(address: str) -> str:
     """An address as EIP-55 writes it."""
     return str(to_checksum_address(address))

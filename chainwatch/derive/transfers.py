@@ -9,10 +9,11 @@ ERC-721 share a signature; the number of indexed arguments tells them apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from chainwatch.chain.evm.block import Block, RpcLog
-from chainwatch.derive.rules import Rules, Token, checksum
-from chainwatch.event import Event, TokenTransfer, event_id, rfc3339
+from chainwatch.derive.rules import Rules, checksum
+from chainwatch.event import PART, Event, TokenTransfer, identify, rfc3339
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """Transfer(address,address,uint256)"""
@@ -34,6 +35,7 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
     wallets, tokens = rules.wallets, rules.tokens
     header = block.header
     timestamp, observed = rfc3339(header.timestamp * 1000), rfc3339(block.arrived)
+    block_parts = PART.join([rules.chain, header.hash, "token_transfer", ""])
     for log in block.logs:
         topics = log.topics
         if not topics:
@@ -52,57 +54,49 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
         standard, sender, to, parts = moves
         contract = log.address.lower()
         token = tokens.get(contract)
-        if not everything and token is None and sender not in wallets and to not in wallets:
+        if not everything and token is None and sender[0] not in wallets and to[0] not in wallets:
             continue
-        for batch_index, (token_id, amount) in enumerate(parts):
-            yield _event(
-                block, log, rules, retracted, standard, contract, token, sender, to, token_id, amount,
-                batch_index if topic == TRANSFER_BATCH else None, timestamp, observed,
-            )  # fmt: skip
+        index = int(log.log_index, 16)
+        batch = topic == TRANSFER_BATCH
+        for place, (token_id, amount) in enumerate(parts):
+            position = f"{index}.{place}" if batch else index
+            yield Event(
+                # As `event_id` joins them: no subject and no threshold.
+                id=identify(f"{block_parts}{log.transaction_hash}{PART}{position}{PART}{PART}{PART}{retracted}"),
+                type="token_transfer",
+                timestamp=timestamp,
+                observed_at=observed,
+                chain=rules.chain,
+                data=TokenTransfer(
+                    standard=standard,
+                    token=token.symbol if token else None,
+                    token_address=checksum(contract),
+                    decimals=token.decimals if token else None,
+                    from_=sender[1],
+                    to=to[1],
+                    amount=str(amount),
+                    token_id=None if token_id is None else str(token_id),
+                    batch_index=place if batch else None,
+                    tx_hash=log.transaction_hash.lower(),
+                    transaction_index=int(log.transaction_index, 16),
+                    log_index=index,
+                    block_number=header.number,
+                    block_hash=header.hash,
+                ),
+            )
 
 
-def _event(
-    block: Block, log: RpcLog, rules: Rules, retracted: int, standard: str, contract: str, token: Token | None,
-    sender: str, to: str, token_id: int | None, amount: int, batch_index: int | None, timestamp: str, observed: str,
-) -> Event:  # fmt: skip
-    header = block.header
-    index = int(log.log_index, 16)
-    position = index if batch_index is None else f"{index}.{batch_index}"
-    return Event(
-        id=event_id(rules.chain, header.hash, "token_transfer", log.transaction_hash, position, None, None, retracted),
-        type="token_transfer",
-        timestamp=timestamp,
-        observed_at=observed,
-        chain=rules.chain,
-        data=TokenTransfer(
-            standard=standard,
-            token=token.symbol if token else None,
-            token_address=checksum(contract),
-            decimals=token.decimals if token else None,
-            from_=checksum(sender),
-            to=checksum(to),
-            amount=str(amount),
-            token_id=None if token_id is None else str(token_id),
-            batch_index=batch_index,
-            tx_hash=log.transaction_hash.lower(),
-            transaction_index=int(log.transaction_index, 16),
-            log_index=index,
-            block_number=header.number,
-            block_hash=header.hash,
-        ),
-    )
-
-
-Moves = tuple[str, str, str, list[tuple[int | None, int]]]
-"""Standard, sender, recipient (lower case), and (token id, amount) of each part."""
+Party = tuple[str, str]
+"""An address in lower case, and as EIP-55 writes it."""
+Moves = tuple[str, Party, Party, list[tuple[int | None, int]]]
+"""Standard, sender, recipient, and (token id, amount) of each part."""
 
 
 def _erc20_or_721(log: RpcLog) -> Moves | None:
     topics = log.topics
     count = len(topics)
-    if count not in (3, 4) or not _is_address(topics[1]) or not _is_address(topics[2]):
+    if count not in (3, 4) or (sender := _party(topics[1])) is None or (to := _party(topics[2])) is None:
         return None
-    sender, to = "0x" + topics[1][26:].lower(), "0x" + topics[2][26:].lower()
     if count == 4:
         # A 721 has nothing left for the data; with data it is some other Transfer.
         return ("erc721", sender, to, [(int(topics[3], 16), 1)]) if log.data in ("0x", "") else None
@@ -113,21 +107,22 @@ def _erc20_or_721(log: RpcLog) -> Moves | None:
 
 def _single(log: RpcLog) -> Moves | None:
     topics, data = log.topics, log.data
-    if len(topics) != 4 or not _is_address(topics[2]) or not _is_address(topics[3]) or len(data) < 130:
+    if len(topics) != 4 or len(data) < 130:
         return None
-    parts: list[tuple[int | None, int]] = [(int(data[2:66], 16), int(data[66:130], 16))]
-    return "erc1155", "0x" + topics[2][26:].lower(), "0x" + topics[3][26:].lower(), parts
+    sender, to = _party(topics[2]), _party(topics[3])
+    if sender is None or to is None:
+        return None
+    return "erc1155", sender, to, [(int(data[2:66], 16), int(data[66:130], 16))]
 
 
 def _batch(log: RpcLog) -> Moves | None:
     topics, data = log.topics, log.data
-    if len(topics) != 4 or not _is_address(topics[2]) or not _is_address(topics[3]) or len(data) < 130:
+    if len(topics) != 4 or len(data) < 130:
         return None
-    ids = _words(data, int(data[2:66], 16))
-    amounts = _words(data, int(data[66:130], 16))
-    if ids is None or amounts is None or len(ids) != len(amounts):
+    sender, to = _party(topics[2]), _party(topics[3])
+    ids, amounts = _words(data, int(data[2:66], 16)), _words(data, int(data[66:130], 16))
+    if sender is None or to is None or ids is None or amounts is None or len(ids) != len(amounts):
         return None
-    sender, to = "0x" + topics[2][26:].lower(), "0x" + topics[3][26:].lower()
     return "erc1155", sender, to, list(zip(ids, amounts, strict=True))
 
 
@@ -142,5 +137,11 @@ def _words(data: str, offset: int) -> list[int] | None:
     return [int(data[at : at + 64], 16) for at in range(start + 64, start + 64 * (count + 1), 64)]
 
 
-def _is_address(topic: str) -> bool:
-    return len(topic) == 66 and topic.startswith(_ADDRESS_PADDING)
+# The same parties come again and again: exchanges, pools, routers.
+@lru_cache(maxsize=16_384)
+def _party(topic: str) -> Party | None:
+    """The address in an indexed argument; None where its padding says that it is none."""
+    if len(topic) != 66 or not topic.startswith(_ADDRESS_PADDING):
+        return None
+    address = "0x" + topic[26:].lower()
+    return address, checksum(address)
