@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
@@ -35,6 +37,21 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/health/ready", health.ready)
     app.router.add_get("/health/live", health.live)
     return app
+
+
+def build_runner(app: web.Application) -> web.AppRunner:
+    """
+    The runner of that application. Streams end before anything is waited for, so a stop is quick; streams write their
+    own line when they are over, so aiohttp's access log is off.
+    """
+    logger = logging.getLogger("chainwatch.http")
+    logger.addFilter(_is_ours)
+    return web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=2.0)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Not a broken request of a stranger: it is answered with 400, and its traceback would let anyone fill the log."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _end_streams(app: web.Application) -> None:

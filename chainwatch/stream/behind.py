@@ -54,7 +54,11 @@ class Behind:
     def tidy(self, now: float) -> None:
         """Now and then: forget what nobody reads any more."""
         if not self._pumping and now - self._pumped > _KEEP:
-            self._slices.forget()
+            self.forget()
+
+    def forget(self) -> None:
+        """Let the slices go that are remembered for whoever comes to the same place."""
+        self._slices.forget()
 
     async def close(self) -> None:
         """End the reads that are under way."""

@@ -163,6 +163,7 @@ class Hub:
         self.streams.pop(stream.id, None)
         if not self.streams:
             self._emptied.set()
+            self.behind.forget()
         if stream.closed is not None:
             stream.closed(stream)
 

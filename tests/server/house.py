@@ -16,7 +16,7 @@ from chainwatch import sse
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.filter import Vocabulary
 from chainwatch.log.store import SqliteLog, open_log
-from chainwatch.server.app import build_app
+from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
 from chainwatch.stream.hub import Hub
 
@@ -214,7 +214,7 @@ async def serve(path: Path, **given: Any) -> House:
         "chains": list,
     }
     context = Context(log=log, hub=hub, **{**known, **given})
-    runner = web.AppRunner(build_app(context), access_log=None, shutdown_timeout=1)
+    runner = build_runner(build_app(context))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

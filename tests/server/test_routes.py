@@ -58,6 +58,14 @@ async def test_a_body_or_an_endless_query_is_refused(house):
     assert not house.hub.streams
 
 
+async def test_a_broken_request_is_answered_and_fills_no_log(house, caplog):
+    answer = await house.ask("/events", version="9.9")
+    assert answer.status == 400
+    answer = await house.ask("/events\x00")
+    assert answer.status == 400
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

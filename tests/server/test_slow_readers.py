@@ -77,11 +77,11 @@ async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve):
 
 async def test_a_reader_that_takes_little_is_left_alone(serve):
     """A few kilobytes at a time, long before the kernel calls the socket writable again."""
-    house = await serve(stall=0.5)
-    slow = await house.stream(receive_buffer=2048)
+    house = await serve(stall=1.0)
+    slow = await house.stream(receive_buffer=16_384)
     await write(house, 1, 6000)
     (stream,) = house.hub.streams.values()
-    for _ in range(40):
+    for _ in range(50):
         assert await slow.reader.read(4096)
         await asyncio.sleep(0.04)
     assert list(house.hub.streams.values()) == [stream]
