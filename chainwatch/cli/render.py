@@ -75,6 +75,11 @@ def _block(data: Data, name: str = "block_number") -> str:
     return f"#{_text(data, name) or '?'}"
 
 
+def _count(data: Data, name: str, things: str) -> str:
+    count = _text(data, name) or "?"
+    return f"{count} {things.removesuffix('s') if count == '1' else things}"
+
+
 def _value(data: Data, name: str = "amount") -> str:
     """An exact amount with its symbol; of a token without metadata its base units and its contract."""
     token = _text(data, "token", SYMBOL_LENGTH) or _hash(data, "token_address")
@@ -92,7 +97,7 @@ def _between(data: Data) -> str:
 
 
 def _block_new(data: Data) -> str:
-    told = [f"{_text(data, 'transaction_count') or '?'} transactions"]
+    told = [_count(data, "transaction_count", "transactions")]
     used, limit = _text(data, "gas_used", 20), _text(data, "gas_limit", 20)
     if used.isdecimal() and limit.isdecimal() and int(limit):
         told.append(f"{100 * int(used) // int(limit)}% full")
@@ -116,7 +121,7 @@ def _chain_reorg(data: Data) -> str:
 
 
 def _transaction_confirmed(data: Data) -> str:
-    told = [_value(data), f"{_text(data, 'confirmations') or '?'} confirmations"]
+    told = [_value(data), _count(data, "confirmations", "confirmations")]
     return f"{_between(data)}  {', '.join(told + _fee(data))}"
 
 
