@@ -42,7 +42,7 @@ class Commit(NamedTuple):
 
 def draft(event: Event) -> Draft:
     about = interest(event)
-    return Draft(event, encode(event), about, tuple(dict.fromkeys(keys(about))))
+    return Draft(event, encode(event), about, keys(about))
 
 
 def compose(
@@ -71,9 +71,9 @@ def compose(
     parts = list(chunks(entries, numbers))
     lengths = [len(entry.frame) for entry in entries]
     ends = list(accumulate(lengths))
-    touched = sorted(
+    touched = [
         (key, chunk.first + place) for chunk in parts for key, place in zip(chunk.keys, chunk.places, strict=True)
-    )
+    ]
     drops, puts = net(changes)
     values = list(puts.values())
     value_ends = list(accumulate(map(len, values)))

@@ -42,18 +42,17 @@ def explain(error: sqlite3.Error, path: Path) -> LogError:
 
 def no_room(path: Path) -> bool:
     """
-    Whether a file beside the log cannot grow to the size of its WAL. SQLite tells a quota, or a limit on the size of
-    files, as a plain I/O error, which a failing disk is too; so this asks the disk.
+    Whether a file beside the log cannot grow beyond the size of it and its WAL. SQLite tells a quota, or a limit on the
+    size of files, as a plain I/O error, which a failing disk is too; so this asks the disk.
     """
     try:
-        size = Path(f"{path}-wal").stat().st_size
-    except OSError:
-        size = 0
-    try:
+        size = max(part.stat().st_size for part in (path, Path(f"{path}-wal")) if part.exists())
         with tempfile.TemporaryFile(dir=path.parent, prefix=f"{path.name}.") as probe:
             # Written and synced: with delayed allocation only then is there an answer. The front stays sparse.
             os.pwrite(probe.fileno(), bytes(65536), size)
             os.fsync(probe.fileno())
+    except ValueError:  # neither is there
+        return False
     except OSError as error:
         return error.errno in NO_ROOM
     return False

@@ -5,8 +5,9 @@ The log's file: held by one daemon, looked at before it is touched, made whole o
     inspect  everything that can be told cheaply about a file, without changing a byte of it, its -wal or its -shm
     create   built beside its place and renamed into it, so that a crash leaves a log or none
 
-`inspect` opens SQLite with the VFS `unix-none` (no locks: ours is enough) and an exclusive, read-only connection: then
-the index of the WAL is kept on the heap (https://sqlite.org/wal.html#noshm) and nothing is checkpointed.
+`inspect` opens a file without a WAL as immutable. One with a WAL is opened read-only by the VFS `unix-none` (no locks:
+ours is enough) in exclusive mode: then the index of the WAL is kept on the heap (https://sqlite.org/wal.html#noshm),
+and the checkpoint that ends the connection fails for want of a right to write, and so leaves the WAL alone.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ import sqlite3
 import stat
 import string
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from chainwatch.errors import LogError, LogInUse
 from chainwatch.log import schema
 from chainwatch.log.faults import damaged, explain
 
-_ALPHABET = string.ascii_lowercase + string.digits
-_MAGIC = b"SQLite format 3\0"
+_ALPHABET: Final = string.ascii_lowercase + string.digits
+BUSY: Final = 10_000
+"""Milliseconds to wait for a lock: only a foreign program, such as SQLite's shell, ever holds one."""
+_MAGIC: Final = b"SQLite format 3\0"
 
 
 class Lock:
@@ -141,8 +145,8 @@ def foreign(header: bytes) -> str:
 
 
 def _broken(path: Path, size: int, ahead: int) -> str:
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&vfs=unix-none", uri=True, isolation_level=None)
-    with contextlib.closing(connection) as db:
+    how = "vfs=unix-none" if _counts(Path(f"{path}-wal")) else "immutable=1"
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&{how}", uri=True)) as db:
         db.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
         tables = {row[0] for row in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         if tables != set(schema.TABLES):
@@ -161,13 +165,33 @@ def _broken(path: Path, size: int, ahead: int) -> str:
         rows += db.execute("SELECT seq, frame FROM events WHERE seq >= ? ORDER BY seq LIMIT 10", (oldest,)).fetchall()
         if any(not frame.startswith(b"%b%d\ndata: {" % (prefix, seq)) for seq, frame in rows):
             return "Its newest or oldest events cannot be read."
-        [first, head] = db.execute("SELECT min(seq), max(seq) FROM events").fetchone()
+        [first, head] = db.execute("SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events)").fetchone()
         if head is not None and (first > oldest or oldest > head + 1):
             return "Events are missing from it."
         db.execute("SELECT max(seq) FROM keys WHERE segment = ?", ((head or 0) // schema.SEGMENT,)).fetchone()
         db.execute("SELECT count(*), sum(length(value)) FROM state").fetchone()
         db.execute("SELECT count(*) FROM pairs").fetchone()
     return ""
+
+
+def _counts(ahead: Path) -> bool:
+    """
+    Whether that WAL holds a commit (https://sqlite.org/fileformat2.html#the_write_ahead_log): a whole frame that says
+    how large the database is after it, behind none but frames with the header's salt. SQLite removes a WAL without
+    one, even when it only reads.
+    """
+    try:
+        with ahead.open("rb") as wal:
+            header = wal.read(32)
+            if len(header) < 32 or header[:3] != b"\x37\x7f\x06":
+                return False
+            page = int.from_bytes(header[8:12], "big")
+            while len(frame := wal.read(24)) == 24 and frame[8:16] == header[16:24]:
+                if len(wal.read(page)) == page and any(frame[4:8]):
+                    return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def create(path: Path) -> None:
@@ -199,7 +223,11 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """A connection without transactions of Python's own. It may be used by one thread at a time, whichever."""
     mode = "rw" if write else "ro"
     db = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY / 1000,
     )
     if write:
         db.execute("PRAGMA synchronous=FULL")  # nothing is delivered that a power cut could take back

@@ -34,7 +34,7 @@ _BYTES: Final = 1 << 20  # of candidates that are fetched to be decoded
 _RANGE: Final = """
 SELECT group_concat({frame}, ''), count(*), max(seq) FROM (
     SELECT seq, frame, pair FROM events
-    WHERE seq > :after AND seq <= :head AND (seq = :after + 1 OR reach <= :bytes +
+    WHERE seq > :after AND seq <= min(:head, :after + :rows) AND (seq = :after + 1 OR reach <= :bytes +
         (SELECT reach - length(frame) FROM events WHERE seq = :after + 1))
     ORDER BY seq LIMIT :rows) AS e {join}
 """

@@ -33,8 +33,8 @@ class Limits(NamedTuple):
 
     @property
     def pages(self) -> int:
-        """Pages that the database may use. The WAL, and what one commit adds to both, is kept free."""
-        return max(self.max_bytes - 2 * self.ahead, 0) // PAGE
+        """Pages that the database may use. What the WAL, its index and a commit or two need is kept free."""
+        return max(self.max_bytes - 2 * self.ahead - _MIB // 16, 0) // PAGE
 
 
 class Held(NamedTuple):

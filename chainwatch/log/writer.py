@@ -24,9 +24,9 @@ from chainwatch.errors import LogError
 from chainwatch.log import Change, Entry, retention, schema
 from chainwatch.log.batch import Commit, Draft, compose
 from chainwatch.log.faults import explain
+from chainwatch.log.file import BUSY, bytes_of
 
-_GROUP_EVENTS: Final = 8192  # what goes into one commit; one append is never divided
-_GROUP_BYTES: Final = 4 << 20
+_GROUP: Final = 8192  # events that go into one commit, or a quarter of the WAL's limit; one append is never divided
 _RETRY: Final = 1.0  # seconds until retention is tried again after an error, such as a full disk
 
 _LOOK: Final = """
@@ -77,7 +77,7 @@ class Writer:
         self._loop = loop
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="log:writer", daemon=True)
-        db.execute(f"PRAGMA journal_size_limit={limits.ahead}")
+        db.execute(f"PRAGMA journal_size_limit={limits.ahead // 2}")
 
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.identity: str = meta["identity"]
@@ -125,7 +125,7 @@ class Writer:
         while True:
             events += len(job.drafts)
             size += sum(len(draft.payload) for draft in job.drafts)
-            if events >= _GROUP_EVENTS or size >= _GROUP_BYTES:
+            if events >= _GROUP or size >= self._limits.ahead // 4:
                 return jobs
             try:
                 job = self.jobs.get_nowait()
@@ -192,6 +192,8 @@ class Writer:
                     self._written = 0
                     self._look_at = retention.next_expiry(oldest_time, now, self._limits.ttl)
                     break
+                if self._ahead >= self._limits.ahead:
+                    self._checkpoint()
                 if deleted >= 2 * committed and not self.jobs.empty():
                     break
             if self._ahead >= (self._limits.ahead // 4 if self.jobs.empty() else self._limits.ahead):
@@ -206,7 +208,7 @@ class Writer:
     def _is_due(self) -> bool:
         return (
             self.head - self.oldest + 1 > self._limits.max_events
-            or self._written >= self._limits.ahead // 2
+            or self._written >= self._limits.ahead // 8
             or self._clock() * 1000 >= self._look_at
         )
 
@@ -223,7 +225,7 @@ class Writer:
         self._db.execute(schema.RETIRE, (oldest, self.head))
         deleted = oldest - self.oldest
         self.oldest = oldest
-        self._ahead += 16 * retention.PAGE
+        self._ahead += 128 * retention.PAGE
         self._look_at = 0  # there may be more
         return deleted
 
@@ -233,5 +235,14 @@ class Writer:
         self._ahead = max(self._ahead, self._limits.ahead)  # the file shrinks when the WAL is emptied
 
     def _checkpoint(self) -> None:
-        _busy, frames, done = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        self._ahead = (frames - done) * retention.PAGE  # what a reader still needs stays
+        """
+        Bring the WAL into the database. The next commit then begins it anew; its file stays, for one that grows with
+        each commit costs more to sync. One that became too large is cut: by the next commit or, where none waits, now.
+        """
+        how = "PASSIVE"
+        if self.jobs.empty() and bytes_of(Path(f"{self._path}-wal")) > self._limits.ahead // 2:
+            how = "TRUNCATE"
+            self._db.execute("PRAGMA busy_timeout=0")  # readers are not waited for: there is a next time
+        _busy, frames, done = self._db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+        self._db.execute(f"PRAGMA busy_timeout={BUSY}")
+        self._ahead = max(frames - done, 0) * retention.PAGE  # what a reader still needs stays

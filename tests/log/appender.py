@@ -34,7 +34,7 @@ async def main(path: str, seed: int) -> None:
     log.listen(lambda entries: print(entries[-1].sequence, flush=True))
     number = int(await log.get("number") or b"0")
     while True:
-        batch = [event(number + place, chance.choice([10, 300, 3000])) for place in range(1, chance.randrange(1, 60))]
+        batch = [event(number + place, chance.choice([10, 300, 3000])) for place in range(1, chance.randrange(2, 60))]
         number += len(batch)
         window = [Drop("window/", "window0"), *(Put(f"window/{one.data['number']}", b"") for one in batch)]
         await log.append(batch, [*window, Put("number", str(number).encode())])
