@@ -261,12 +261,16 @@ async def test_the_end_of_a_stream_that_nobody_asked_for_is_a_reconnection_after
     assert [note.seconds for note in notes if isinstance(note, client.Waiting)] == [0.15]
 
 
-async def test_where_there_is_no_room_the_client_comes_back():
+async def test_where_there_is_no_room_the_client_comes_back_ever_later():
     server = SseServer()
-    server.script = [server.said(sse.complete(retry_ms=20), then="end"), server.said(connect(0), frame(1))]
+    full = server.said(sse.complete(), then="end")
+    server.script = [*[full] * 8, server.said(connect(0), frame(1))]
     async with server:
-        found, _ = await collected(server.url, 1)
+        found, notes = await collected(server.url, 1)
     assert found == numbered(1, 1)
+    waits = [note.seconds for note in notes if isinstance(note, client.Waiting)]
+    assert len(waits) == 8
+    assert waits[-1] >= 0.064  # doubled seven times, and at most halved by jitter
 
 
 # --- the end that was asked for -------------------------------------------------------------------------------------

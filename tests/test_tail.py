@@ -34,6 +34,8 @@ async def running(*arguments, stdout=asyncio.subprocess.PIPE, **environ):
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "error", **environ},
+        # A shell starts what runs in its background with ^C ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         async with asyncio.timeout(20):
@@ -241,6 +243,31 @@ async def test_a_full_disk_is_one_block():
         _, err = await tail.communicate()
     assert tail.returncode == 1
     assert err == b"chainwatch: cannot write to stdout\nno space left on device\n"
+
+
+async def test_closed_descriptors_are_not_written_to():
+    server = SseServer()
+    server.script = [server.said(connect(0), frame(1), then="end"), server.said(connect(1), frame(2)), problem(404)]
+    shell = '"$0" -m chainwatch tail --json --url "$1"'
+    async with server:
+        for closed in (">&-", "2>&-"):
+            process = await asyncio.create_subprocess_exec(
+                "sh", "-c", f"exec {shell} {closed}", sys.executable, server.url, stdout=-1, stderr=-1
+            )
+            try:
+                async with asyncio.timeout(10):
+                    if closed == ">&-":
+                        assert (
+                            await process.stderr.read() == b"chainwatch: stdout is closed\ngive it a file or a pipe\n"
+                        )
+                        assert await process.wait() == 1
+                    else:
+                        assert await process.stdout.readline() == line(1) + b"\n"
+                        assert await process.stdout.readline() == line(2) + b"\n"
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.communicate()
 
 
 # --- the cursor file ------------------------------------------------------------------------------------------------

@@ -98,6 +98,8 @@ def tail(
     """
     from chainwatch.cli.render import catalogue_types
 
+    if sys.stdout is None:  # and the next file or socket to be opened would take its place
+        raise ChainwatchError("stdout is closed", hint="give it a file or a pipe")
     frame = ctx.obj or Frame()
     notes = Notes(frame.verbosity)
     start = _start(last, since, last_event_id, cursor_file)
@@ -289,7 +291,7 @@ class Notes:
 
     def say(self, text: str, *, at: int = 0) -> None:
         """Say it from this verbosity on: 0 unless told otherwise, 1 with -v, -1 even with one -q."""
-        if self._verbosity >= at:
+        if self._verbosity >= at and sys.stderr is not None:  # print(file=None) would be stdout
             with suppress(OSError, ValueError):  # nobody may be listening
                 print(f"chainwatch: {printable(redact(text), 2000)}", file=sys.stderr, flush=True)
 

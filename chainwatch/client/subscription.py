@@ -178,6 +178,8 @@ class Subscription:
         The event of a message, the cursor being behind it from here on; None for a control event. `Trouble` when the
         daemon ends the stream.
         """
+        if message.event == "complete":
+            raise Trouble("the daemon ended the stream", fatal=None)
         self.backoff.succeeded()
         if message.event == "connect":
             about = decoded(message.data.encode(), _CONNECT, self.base)
@@ -191,8 +193,6 @@ class Subscription:
         elif message.event == "gap":
             self._gap(decoded(message.data.encode(), _GAP, self.base))
             self.move(message.id)
-        elif message.event == "complete":
-            raise Trouble("the daemon ended the stream", fatal=None)
         elif message.event not in sse.CONTROL:
             line = message.data.encode()
             found = decoded(line, EVENT, self.base)
