@@ -243,7 +243,7 @@ class Hub:
             members = list(group.members)
             if (limit := members[0].remaining) is not None:  # alone in its group
                 del pending[limit:]
-            pieces = wire.of_entries(pending, head, named=group.named, chunked=group.chunked)
+            pieces = wire.of_entries(pending, head, named=group.named, chunked=group.chunked, most=wire.PIECE)
             wired = sum([len(piece.wire) for piece in pieces])
             group.sent += len(pending)
             group.bytes += wired

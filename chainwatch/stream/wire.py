@@ -44,7 +44,7 @@ def of_slice(read: Slice, *, chunked: bool) -> Piece:
     return Piece(wired(read.frames, chunked=chunked), read.last, read.events)
 
 
-def of_entries(entries: Sequence[Entry], head: int, *, named: bool, chunked: bool, most: int = PIECE) -> list[Piece]:
+def of_entries(entries: Sequence[Entry], head: int, *, named: bool, chunked: bool, most: int) -> list[Piece]:
     """
     Matching entries as pieces of about `most` bytes; the last piece stands for everything up to `head`. A piece is what
     a slow reader's buffer holds, so a burst is not one huge object.

@@ -94,10 +94,14 @@ async def everyone_ends_with_the_log(house: House, *, clients: int, before: int,
     await house.until(lambda: not house.hub.streams)
 
 
-@pytest.mark.parametrize(("memory", "turn"), [(2**24, 1000), (20_000, 1000), (2**24, 3)])
-async def test_every_client_ends_with_exactly_the_log(serve, monkeypatch, memory, turn):
-    """With a small memory most replays come from the disk; with short turns clients come and go within one round."""
+@pytest.mark.parametrize(("memory", "turn", "piece"), [(2**24, 1000, 2**18), (20_000, 1000, 2**18), (2**24, 3, 700)])
+async def test_every_client_ends_with_exactly_the_log(serve, monkeypatch, memory, turn, piece):
+    """
+    With a small memory most replays come from the disk; with short turns clients come and go within one round, and
+    with small pieces they pause within it.
+    """
     monkeypatch.setattr("chainwatch.stream.hub._TURN", turn)
+    monkeypatch.setattr("chainwatch.stream.wire.PIECE", piece)
     house = await serve(memory=memory)
     await everyone_ends_with_the_log(house, clients=60, before=300, during=700, chance=random.Random(memory + turn))
 

@@ -34,6 +34,23 @@ async def test_a_slow_reader_falls_back_to_the_log_and_others_do_not_notice(hous
     assert await slow.numbers(1) == await fast.numbers(1) == [9000]
 
 
+async def test_a_live_stream_that_pauses_within_a_burst_goes_on_behind_what_it_was_given(house):
+    """One commit of many pieces: it leaves in the middle of a round, with the cursor of its own last piece."""
+    answers = [await house.stream(receive_buffer=4096), await house.stream("/events?limit=3500", receive_buffer=4096)]
+    streams = list(house.hub.streams.values())
+    await house.until(lambda: {stream.place for stream in streams} == {Place.LIVE})
+    await house.tell(*(transfer(n, padding=PADDING) for n in range(1, 4001)))
+    await house.until(lambda: house.hub.flushed == 4000)
+    for stream in streams:
+        assert stream.place is Place.PAUSED
+        assert 0 < stream.position < 3000
+        assert stream.events_sent == stream.position
+    for answer, stream, count in zip(answers, streams, (4000, 3500), strict=True):
+        assert await answer.numbers(count) == list(range(1, count + 1))
+        assert stream.events_sent == count
+    assert await answers[1].expect("complete") == "[DONE]"
+
+
 async def test_a_slow_reader_with_a_limit_gets_exactly_that_many(house):
     slow = await house.stream("/events?limit=6000", receive_buffer=4096)
     await write(house, 1, 8000)

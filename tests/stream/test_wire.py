@@ -25,12 +25,12 @@ def test_nothing_is_no_chunk_since_an_empty_one_ends_the_body():
 
 
 def test_the_entries_of_a_round_are_one_piece_that_stands_for_all_up_to_the_head():
-    (piece,) = wire.of_entries([entry(3), entry(5)], 9, named=False, chunked=False)
+    (piece,) = wire.of_entries([entry(3), entry(5)], 9, named=False, chunked=False, most=1000)
     assert piece == wire.Piece(entry(3).frame + entry(5).frame, 9, 2)
 
 
 def test_named_entries_have_their_event_line():
-    (piece,) = wire.of_entries([entry(3)], 3, named=True, chunked=True)
+    (piece,) = wire.of_entries([entry(3)], 3, named=True, chunked=True, most=1000)
     assert piece.wire == wire.chunk(b"event: block_new\n" + entry(3).frame)
 
 
