@@ -99,7 +99,10 @@ class Hub:
         self.streams[stream.id] = stream
         self.watch.put(stream, now)
         self.write(stream, wire.wired(first, chunked=stream.chunked))
-        self.behind.put(stream)
+        if self.closing:  # it was let in just before
+            self.finish(stream, "shutdown")
+        else:
+            self.behind.put(stream)
 
     def finish(self, stream: Stream, reason: str) -> None:
         """End a stream in order: `complete`, a time to come back after, the end of the body."""

@@ -320,3 +320,16 @@ async def test_a_closed_stream_leaves_one_line(house):
     (line,) = [line for line in lines if line["event"] == "stream closed"]
     assert (line["events"], line["reason"], line["filters"]) == (1, "left", {})
     assert json.dumps(line)
+
+
+async def test_a_stream_that_was_let_in_just_before_a_shutdown_is_ended_too(house, monkeypatch):
+    before = house.log.since
+
+    async def since(milliseconds: int) -> int:
+        house.hub.stopped.set()
+        return await before(milliseconds)
+
+    monkeypatch.setattr(house.log, "since", since)
+    answer = await house.stream("/events?since=1m")
+    assert [message.event for message in await answer.rest()] == ["complete"]
+    await house.until(lambda: not house.hub.streams)
