@@ -39,7 +39,11 @@ class NodeError(Exception):
 class Anvil:
     """One anvil process on a fixed port. `async with` starts and stops it."""
 
-    def __init__(self, binary: Path, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, *options: str, port: int | None = None, durable: bool = True
+    ) -> None:
+        """`durable`: keeps its chain over a restart; that makes blocks dearer, the more there are."""
+        self.durable = durable
         self.binary = binary
         self.folder = folder
         self.options = options
@@ -72,7 +76,7 @@ class Anvil:
             str(self.binary),
             *("--port", str(self.port), "--no-mining", "--hardfork", "cancun", "--quiet"),
             *("--cache-path", str(self.folder), "--order", "fifo"),
-            *("--state", str(self.folder / "state.json"), "--preserve-historical-states"),
+            *(("--state", str(self.folder / "state.json"), "--preserve-historical-states") if self.durable else ()),
             *("--timestamp", str(self.born)),
             *self.options,
             stdout=asyncio.subprocess.DEVNULL,

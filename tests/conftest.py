@@ -17,8 +17,7 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "node"
 
 
-@pytest.fixture(scope="session")
-def node_modules() -> Path:
+def installed_packages() -> Path:
     """The packages of `tests/package.json`. Installing them needs npm and its registry, the first time only."""
     wanted = (Path(__file__).parent / "package.json").read_text()
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -42,12 +41,28 @@ def node_modules() -> Path:
     return CACHE / "node_modules"
 
 
-@pytest.fixture(scope="session")
-def anvil_binary(node_modules: Path) -> Path:
-    found = sorted(node_modules.glob("@foundry-rs/anvil-*/bin/anvil*"))
-    assert found, f"no anvil for this platform under {node_modules}"
+def installed_anvil() -> Path:
+    """The binary, out of the npm package of this platform."""
+    modules = installed_packages()
+    found = sorted(modules.glob("@foundry-rs/anvil-*/bin/anvil*"))
+    assert found, f"no anvil for this platform under {modules}"
     found[0].chmod(0o755)
     return found[0]
+
+
+def load_contracts() -> dict[str, dict]:
+    """Bytecode and selectors of `tests/data/contracts/Tokens.sol`."""
+    return json.loads((Path(__file__).parent / "data" / "contracts" / "Tokens.json").read_text())["contracts"]
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    return installed_packages()
+
+
+@pytest.fixture(scope="session")
+def anvil_binary() -> Path:
+    return installed_anvil()
 
 
 @pytest.fixture
@@ -59,8 +74,7 @@ async def anvil(anvil_binary: Path, tmp_path: Path) -> AsyncIterator[Anvil]:
 
 @pytest.fixture(scope="session")
 def contracts() -> dict[str, dict]:
-    """Bytecode and selectors of `tests/data/contracts/Tokens.sol`."""
-    return json.loads((Path(__file__).parent / "data" / "contracts" / "Tokens.json").read_text())["contracts"]
+    return load_contracts()
 
 
 @pytest.fixture(autouse=True)

