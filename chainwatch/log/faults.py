@@ -29,7 +29,7 @@ def explain(error: sqlite3.Error, path: Path) -> LogError:
     if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and no_room(path)):
         return LogFull(
             f"no room left for the event log {path}",
-            why="Nothing of the batch was written; it will be tried again.",
+            why="Nothing of the batch was written; it may be appended again.",
             hint="Make room on that disk, or lower log.max_bytes.",
         )
     if code == sqlite3.SQLITE_READONLY_DBMOVED:

@@ -66,12 +66,14 @@ _NAMED: Final = {
 _RANGES: Final = {False: _RANGE.format(**_PLAIN), True: _RANGE.format(**_NAMED)}
 _KEYS: Final = {False: _KEYED.format(**_PLAIN), True: _KEYED.format(**_NAMED)}
 
+# What retention took meanwhile is early.
 _SINCE: Final = """
 WITH RECURSIVE bisect(low, high) AS (
     VALUES(:oldest, :head + 1)
     UNION ALL
-    SELECT iif(e.time < :time, e.seq + 1, low), iif(e.time < :time, high, e.seq)
-    FROM bisect CROSS JOIN events AS e ON e.seq = (low + high) / 2 WHERE low < high)
+    SELECT iif(coalesce(e.time, 0) < :time, (low + high) / 2 + 1, low),
+        iif(coalesce(e.time, 0) < :time, high, (low + high) / 2)
+    FROM bisect LEFT JOIN events AS e ON e.seq = (low + high) / 2 WHERE low < high)
 SELECT min(high) FROM bisect
 """
 _GET: Final = "SELECT value FROM state WHERE key = ?"

@@ -34,7 +34,7 @@ from chainwatch.log.retention import Limits
 from chainwatch.log.tail import Tail
 from chainwatch.log.writer import Job, Writer
 
-_DRAFTED: Final = 512  # events that are encoded before the loop gets its turn: about 3 ms
+_DRAFTED: Final = 256  # events that are encoded before the loop gets its turn: about 1 ms
 _READERS: Final = 2  # more only get in one another's way: each holds the interpreter's lock between statements
 _PLANS: Final = 4096
 
@@ -92,6 +92,7 @@ class SqliteLog:
         self._drafting = asyncio.Lock()
         self._waiting: set[asyncio.Future[Sequence[Entry]]] = set()
         self._closed: LogError | None = None
+        self._ended = False
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="log:reader")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -218,7 +219,8 @@ class SqliteLog:
         while True:
             oldest = self.oldest
             try:
-                return await self._ask(reader.last, count, oldest, self.head, self._plan(wanted))
+                found = await self._ask(reader.last, count, oldest, self.head, self._plan(wanted))
+                return max(found, self.oldest - 1)
             except reader.Hole:
                 if oldest == self.oldest:
                     raise self._torn() from None
@@ -292,8 +294,9 @@ class SqliteLog:
         }
 
     async def close(self) -> None:
-        if self._closed and not self._writer.thread.is_alive() and not self._connections:
+        if self._ended:
             return
+        self._ended = True
         self._closed = self._closed or LogError("the event log is closed")
         self._writer.jobs.put(None)
         await asyncio.to_thread(self._let_go)

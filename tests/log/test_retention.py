@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chainwatch.filter import OPEN, Filter
-from chainwatch.log import Put, Slice, retention
+from chainwatch.log import Put, Slice, reader, retention
 from chainwatch.log.retention import Held, Limits, give_back, keep_from, next_expiry
 
 DAY = 86_400_000
@@ -106,6 +106,18 @@ async def test_a_log_forgets_by_count(opened, made):
     assert len(page) == log.head - log.oldest + 1
 
 
+async def test_a_time_is_found_though_what_was_older_went_meanwhile(opened, made):
+    now = [1.0]
+    log = await opened(max_events=100, clock=lambda: now[0])
+    for number in range(400):
+        now[0] += 1
+        await log.append([made.block(number)])
+    await until(lambda: log.oldest > 300)
+    # As a reader asks that still believes in the first event.
+    assert await log._ask(reader.since, 390_000, 1, log.head) == 388
+    assert await log._ask(reader.since, 5000, 1, log.head) <= log.oldest - 1
+
+
 async def test_a_log_forgets_by_time_alone_and_counts_on(opened, made):
     log = await opened(ttl=0.3)
     await log.append(made.random(5000), [Put("state", b"kept")])
@@ -132,13 +144,13 @@ async def test_what_expired_while_nobody_ran_goes_when_it_opens(opened, made):
     await until(lambda: log.oldest == 101)
 
 
-@pytest.mark.parametrize("limit", [2 << 20, 8 << 20])
-async def test_a_log_stays_below_its_bytes_on_the_disk(opened, made, tmp_path, limit):
+@pytest.mark.parametrize(("limit", "size"), [(2 << 20, 50), (6 << 20, 250)])
+async def test_a_log_stays_below_its_bytes_on_the_disk(opened, made, tmp_path, limit, size):
     path = tmp_path / "events.db"
     log = await opened(path, max_bytes=limit)
     most = 0
-    for start in range(0, 4 * limit // 800, 50):
-        await log.append([made.transfer(start + place, to=f"0x{start + place:040x}") for place in range(50)])
+    for start in range(0, 3 * limit // 800, size):
+        await log.append([made.transfer(start + place, to=f"0x{start + place:040x}") for place in range(size)])
         most = max(most, on_disk(path))
     assert limit / 2 < most <= limit
     assert log.oldest > 1
