@@ -40,10 +40,12 @@ class Chunk:
         """Where in the blob each event ends."""
         self.pairs = array("I", pairs)
         """The id of each event's chain and type."""
-        touched = sorted({(key, place) for place, entry in enumerate(entries) for key in entry.keys})
-        self.keys = array("q", [key for key, _ in touched])
+        keys = [key for entry in entries for key in entry.keys]
+        places = [place for place, entry in enumerate(entries) for _ in entry.keys]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self.keys = array("q", map(keys.__getitem__, order))
         """Every key of every event, in order, and in `places` whose it is."""
-        self.places = array("I", [place for _, place in touched])
+        self.places = array("I", map(places.__getitem__, order))
         parts = (self.blob, self.ends, self.pairs, self.keys, self.places, self.first, self.last)
         self.size = 160 + sum(map(getsizeof, parts))  # 160: this object, its size, its place in two lists
         """Bytes of memory, all told."""
