@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
 
 import msgspec
@@ -298,15 +298,34 @@ def interest(event: Event) -> Interest:
         token = data.token_address.lower()
         addresses = tuple({data.from_.lower(): 0, data.to.lower(): 0, token: 0})
         return Interest(event.type, event.chain, addresses, (token,), data.amount)
-    fields: dict[str, Any] = data if isinstance(data, dict) else msgspec.structs.asdict(data)
-    if "from_" in fields and data is not fields:  # a custom event's data are its own, whatever they are called
-        fields["from"] = fields["from_"]
-    found = {value.lower(): 0 for name in _ADDRESS_FIELDS if _is_address(value := fields.get(name))}
-    tokens = {value.lower(): 0 for name in _TOKEN_FIELDS if _is_address(value := fields.get(name))}
-    amount = next((value for name in _AMOUNT_FIELDS if isinstance(value := fields.get(name), str)), None)
+    if isinstance(data, dict):
+        asked, get = _ASKED, data.get
+    else:
+        asked, get = _asked_of(type(data)), partial(getattr, data)
+    found = {value.lower(): 0 for name in asked.addresses if _is_address(value := get(name))}
+    tokens = {value.lower(): 0 for name in asked.tokens if _is_address(value := get(name))}
+    amount = next((value for name in asked.amounts if isinstance(value := get(name), str)), None)
     if not tokens and amount is not None and event.type in PAYLOADS:
         tokens = {NATIVE: 0}
     return Interest(event.type, event.chain, tuple(found), tuple(tokens), amount)
+
+
+class _Asked(NamedTuple):
+    """Where addresses, tokens and the amount stand."""
+
+    addresses: tuple[str, ...]
+    tokens: tuple[str, ...]
+    amounts: tuple[str, ...]
+
+
+_ASKED: Final = _Asked(_ADDRESS_FIELDS, _TOKEN_FIELDS, _AMOUNT_FIELDS)
+
+
+@cache
+def _asked_of(payload: type[msgspec.Struct]) -> _Asked:
+    """The attributes of a payload that hold them: those that it has."""
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(payload)}
+    return _Asked(*(tuple(names[name] for name in wanted if name in names) for wanted in _ASKED))
 
 
 def _is_address(value: object) -> TypeGuard[str]:

@@ -65,8 +65,8 @@ def _payload(
 ) -> TransactionConfirmed:
     return TransactionConfirmed(
         tx_hash=transaction.hash.lower(),
-        from_=checksum(transaction.from_),
-        to=None if transaction.to is None else checksum(transaction.to),
+        from_=checksum(transaction.from_.lower()),
+        to=None if transaction.to is None else checksum(transaction.to.lower()),
         amount=str(int(transaction.value, 16)),
         token=rules.native,
         decimals=rules.decimals,

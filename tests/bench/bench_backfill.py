@@ -2,33 +2,39 @@
 How fast history is read: against the same pipeline of raw requests, whose answers nobody decodes or stores.
 `python tests/bench/bench_backfill.py`, about two minutes.
 
+Once beside the node, where the processor is the limit; once with a round trip of 30 ms between, as with a provider.
 Both ask one anvil for each block and its receipts over one WebSocket, with as many blocks in flight. Every block holds
-one transaction of 5 Transfer logs. They take turns; the ratio is that of the medians.
+one transaction of 5 Transfer logs, between 1,000 addresses. They take turns; the ratio is that of the medians.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import multiprocessing
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
+import structlog
 import uvloop
 from websockets.asyncio.client import connect
 
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
-from anvil import ACCOUNTS, Anvil, word
+from anvil import ACCOUNTS, Anvil, free_port, word
 from conftest import installed_anvil, load_contracts
 from ingestion import chain_settings, followed, opened_log, reached
 
 from chainwatch.chain.evm import rpc
 
-BLOCKS = 6000
+BLOCKS = 5000
 IN_FLIGHT = 128
 ROUNDS = 5
+ROUND_TRIP = 0.03
+"""Seconds."""
 
 
 async def grow(node: Anvil) -> None:
@@ -37,7 +43,7 @@ async def grow(node: Anvil) -> None:
     coin = await node.deploy(contracts["Coin"]["bytecode"])
     data = "0x" + contracts["Coin"]["selectors"]["spread(uint160,uint256)"]
     for number in range(BLOCKS):
-        await node.send(ACCOUNTS[0], coin, data + word(1000 + number * 8) + word(5), gas=500_000)
+        await node.send(ACCOUNTS[0], coin, data + word(1000 + number % 200 * 8) + word(5), gas=500_000)
         await node.mine()
 
 
@@ -72,25 +78,89 @@ async def backfill(url: str, block_hash: str, folder: Path) -> float:
         return time.perf_counter() - begin
 
 
+class Delay(asyncio.Protocol):
+    """One side of a proxy that holds everything back for a while, as a distance does."""
+
+    def __init__(self, target: int | None) -> None:
+        self.target = target
+        self.other: asyncio.Transport | None = None
+        self.early: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        if self.target is not None:
+            self.opening = asyncio.create_task(self.open(self.target))
+
+    async def open(self, target: int) -> None:
+        self.other, theirs = await asyncio.get_running_loop().create_connection(
+            lambda: Delay(None), "127.0.0.1", target
+        )
+        theirs.other = self.transport
+        for data in self.early:
+            self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.early.append(data)
+        else:
+            asyncio.get_running_loop().call_later(ROUND_TRIP / 2, self.other.write, data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
+def far_away(target: int, port: int) -> None:
+    """The proxy, as a process."""
+
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: Delay(target), "127.0.0.1", port)
+        await server.serve_forever()
+
+    uvloop.run(serve())
+
+
+async def compare(what: str, url: str, block_hash: str, last: int, folder: Path) -> None:
+    """Both in turn, and the ratio of the medians."""
+    await raw(url, min(last, 500))  # warm-up
+    pipeline, ours = [], []
+    for turn in range(ROUNDS):
+        pipeline.append(await raw(url, last))
+        place = folder / f"{what}-{turn}"
+        place.mkdir()
+        ours.append(await backfill(url, block_hash, place))
+    print(f"{what}: {last + 1} blocks of 5 logs, {IN_FLIGHT} in flight, median of {ROUNDS} rounds")
+    print(f"  raw requests, answers thrown away   {(last + 1) / median(pipeline):8.0f} blocks/s   1.00")
+    ratio = median(pipeline) / median(ours)
+    print(f"  checked, derived, durable           {(last + 1) / median(ours):8.0f} blocks/s   {ratio:.2f}", flush=True)
+
+
 async def main() -> None:
     sys.setswitchinterval(0.001)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
-        async with Anvil(installed_anvil(), Path(folder) / "anvil", durable=False) as node:
+        async with Anvil(installed_anvil(), Path(folder) / "anvil", "--prune-history", durable=False) as node:
             await grow(node)
             head = await node.call("eth_getBlockByNumber", "latest", False)
             last = int(head["number"], 16)
-            await raw(node.ws, last)  # warm-up
-            pipeline, ours = [], []
-            for turn in range(ROUNDS):
-                pipeline.append(await raw(node.ws, last))
-                place = Path(folder) / str(turn)
-                place.mkdir()
-                ours.append(await backfill(node.ws, head["hash"], place))
-    print(f"{last + 1} blocks of 5 logs from anvil, {IN_FLIGHT} in flight, median of {ROUNDS} rounds")
-    print(f"  raw requests, answers thrown away   {(last + 1) / median(pipeline):8.0f} blocks/s   1.00")
-    print(
-        f"  checked, derived, durable           {(last + 1) / median(ours):8.0f} blocks/s   {median(pipeline) / median(ours):.2f}"
-    )
+            await compare("local node", node.ws, head["hash"], last, Path(folder))
+            port = free_port()
+            proxy = multiprocessing.get_context("spawn").Process(target=far_away, args=(node.port, port), daemon=True)
+            proxy.start()
+            await listens(port)
+            await compare("node 30 ms away", f"ws://127.0.0.1:{port}", head["hash"], last, Path(folder))
+            proxy.terminate()
+
+
+async def listens(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
 
 
 if __name__ == "__main__":
