@@ -24,13 +24,10 @@ from chainwatch.errors import ChainwatchError
 from chainwatch.log import Log
 from chainwatch.log.store import open_log
 from chainwatch.progress import show_progress
-from chainwatch.server.app import build_app
+from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
 from chainwatch.stream.hub import Hub
 from chainwatch.wiring import Chain, demonstration
-
-SHUTDOWN = 2.0
-"""Seconds for requests that are not streams to end; streams are ended at once."""
 
 
 def run(settings: Settings, *, demo: bool, seed: int, insecure: bool) -> int:
@@ -91,8 +88,7 @@ async def _listening(
             max_connections=server.max_connections,
         )
     )
-    # A stream outlives any keep-alive; the access log is the server's own, one line a stream.
-    runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN)
+    runner = build_runner(app)
     await runner.setup()
     try:
         site = web.TCPSite(runner, server.host, server.port, backlog=4096)

@@ -27,6 +27,8 @@ from chainwatch.log import Change, Log
 
 ROOM_AGAIN = 1.0
 """Seconds between two tries while the disk is full."""
+UNSAID = 100
+"""States kept to be told later: a disk may be full for weeks, with a connection that comes and goes."""
 
 
 class Teller:
@@ -189,8 +191,9 @@ class Ingest:
         self._journal = Journal(chain)
         self._chain = chain
         self._logger = structlog.get_logger().bind(chain=chain)
-        self._status: tuple[str, str | None, str | None] = ("connecting", None, None)
-        self._unsaid = False
+        self._status: tuple[str, str | None, str | None] | None = None  # state, endpoint, reason: as it was last heard
+        self._unsaid: list[Event] = []  # states that found no room, oldest first
+        self._turn = asyncio.Lock()
         self.blocked: str | None = None
         """Why nothing can be committed for now."""
         self.blocks = 0
@@ -237,14 +240,20 @@ class Ingest:
 
     async def status(self, state: str, endpoint: str | None, reason: str | None) -> None:
         """Tell that the state of the connection changed. Where there is no room, it is told when there is."""
+        halted_by_us = self.blocked is not None and reason == self.blocked
+        if halted_by_us or (state, endpoint, reason) == self._status:
+            return  # it is told, or waits for room
         self._status = (state, endpoint, reason)
-        try:
-            await self._log.append([self._status_event()])
-        except LogFull:
-            self._unsaid = True
+        await self._say(state, endpoint, reason)
 
-    def _status_event(self) -> Event:
-        state, endpoint, reason = self._status
+    async def _say(self, state: str, endpoint: str | None, reason: str | None) -> None:
+        event = self._status_event(state, endpoint, reason)
+        try:
+            await self._tell([event], ())
+        except LogFull:
+            self._unsaid = [*self._unsaid[-UNSAID:], event]
+
+    def _status_event(self, state: str, endpoint: str | None, reason: str | None) -> Event:
         now = time.time_ns()
         tip = self.window.tip
         at = rfc3339(now // 1_000_000)
@@ -268,21 +277,27 @@ class Ingest:
         """Commit; while the disk is full, wait for room: nothing is lost, and nothing overtakes."""
         while True:
             try:
-                await self._log.append(events, changes)
+                await self._tell(events, changes)
             except LogFull as full:
                 if self.blocked is None:
-                    self.blocked = str(full.what)
-                    before = self._status
+                    self.blocked = full.what
                     # No traceback: the disk is full, and nothing is wrong with the program.
                     self._logger.error(  # noqa: TRY400
-                        "no room for the log: ingestion waits", reason=self.blocked
+                        "no room for the log: ingestion waits", reason=full.what, hint=full.hint
                     )
-                    await self.status("halted", before[1], self.blocked)
-                    self._status = before
+                    await self._say("halted", self._status[1] if self._status else None, self.blocked)
                 await asyncio.sleep(ROOM_AGAIN)
                 continue
-            if self.blocked is not None or self._unsaid:
+            if self.blocked is not None:
                 self._logger.warning("there is room for the log again: ingestion goes on")
-                self.blocked, self._unsaid = None, False
-                await self.status(*self._status)
+                self.blocked = None
+                if self._status is not None:
+                    await self._say(*self._status)
             return
+
+    async def _tell(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
+        """Append, behind the states that found no room before. `LogFull` where there still is none."""
+        async with self._turn:
+            waiting = len(self._unsaid)
+            await self._log.append([*self._unsaid, *events], changes)
+            del self._unsaid[:waiting]

@@ -405,10 +405,11 @@ class Follower:
         """What `/v1/stats` and `/health` tell of the chain."""
         tip = self._sink.window.tip
         situation = self._situation()
+        state, reason = describe(situation)  # of now: a step that waits for room keeps the loop from telling it
         return {
-            "state": self.state,
-            "ready": self.state in ("connected", "degraded") and self.halted is None,
-            "reason": self.reason,
+            "state": state,
+            "ready": state in ("connected", "degraded"),
+            "reason": reason,
             "endpoint": situation.in_use,
             "head": tip.number if tip else None,
             "head_hash": tip.hash if tip else None,
