@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from datetime import UTC, datetime
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
 
 import msgspec
@@ -321,9 +321,17 @@ class _Asked(NamedTuple):
 _ASKED: Final = _Asked(_ADDRESS_FIELDS, _TOKEN_FIELDS, _AMOUNT_FIELDS)
 
 
-@cache
+_asked: Final[dict[type, _Asked]] = {}
+
+
 def _asked_of(payload: type[msgspec.Struct]) -> _Asked:
     """The attributes of a payload that hold them: those that it has."""
+    if payload not in _asked:
+        _asked[payload] = _find(payload)
+    return _asked[payload]
+
+
+def _find(payload: type[msgspec.Struct]) -> _Asked:
     names = {field.encode_name: field.name for field in msgspec.structs.fields(payload)}
     return _Asked(*(tuple(names[name] for name in wanted if name in names) for wanted in _ASKED))
 
