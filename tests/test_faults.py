@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from anvil import ACCOUNTS, Anvil, NodeError, word
+from anvil import ACCOUNTS, Anvil, word
 from daemon import Daemon
 from fold import Client, Fold, expected_transfers
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -23,6 +23,7 @@ from proxy import Proxy
 MINE = st.tuples(st.just("mine"), st.integers(1, 6), st.integers(0, 4))
 REORG = st.tuples(st.just("reorg"), st.integers(1, 8), st.booleans())
 ROLLBACK = st.tuples(st.just("rollback"), st.integers(1, 6))
+SETTLE = st.tuples(st.just("settle"))
 CUT = st.tuples(st.just("cut"), st.sampled_from([0, 0, 1, 40, 700, 5000]))
 REFUSE = st.tuples(st.just("refuse"), st.integers(1, 4))
 HANG = st.tuples(st.just("hang"), st.booleans())
@@ -32,7 +33,25 @@ STOP = st.tuples(st.just("stop"))
 CUT_CLIENT = st.tuples(st.just("cut_client"))
 PAUSE = st.tuples(st.just("pause"), st.integers(0, 12))
 
-ACTION = st.one_of(MINE, MINE, MINE, REORG, REORG, ROLLBACK, CUT, REFUSE, HANG, RESTART_NODE, KILL, STOP, CUT_CLIENT, PAUSE)
+ACTION = st.one_of(
+    MINE,
+    MINE,
+    MINE,
+    SETTLE,
+    SETTLE,
+    SETTLE,
+    REORG,
+    REORG,
+    ROLLBACK,
+    CUT,
+    REFUSE,
+    HANG,
+    RESTART_NODE,
+    KILL,
+    STOP,
+    CUT_CLIENT,
+    PAUSE,
+)
 SCHEDULE = st.lists(ACTION, min_size=4, max_size=14)
 
 
@@ -67,6 +86,11 @@ class World:
         self.node.forget_nonces()
         if with_transactions:
             await self.mine(1, 2)
+
+    async def settle(self) -> None:
+        """All is told, and the client has it: what comes next has something to take back."""
+        await self.daemon.reached((await self.node.call("eth_getBlockByNumber", "latest", False))["hash"])
+        await self.client.has((await self.daemon.history())[-1]["id"])
 
     async def rollback(self, depth: int) -> None:
         depth = min(depth, await self.node.head() - 2)
@@ -196,15 +220,25 @@ def play_on(anvil_binary: Path, contracts: dict) -> Callable[[list[tuple]], None
 
 @pytest.mark.parametrize(
     "schedule",
+    # Without `settle` before it, a reorganisation comes before the daemon has seen what it orphans.
     [
-        [("mine", 3, 2), ("reorg", 2, False)],
-        [("mine", 5, 2), ("rollback", 3), ("pause", 10), ("mine", 1, 1)],
-        [("mine", 5, 2), ("rollback", 4)],
-        [("mine", 4, 3), ("kill", 0), ("reorg", 4, True), ("kill", 2)],
+        [("mine", 3, 2), ("settle",), ("reorg", 2, False)],
+        [("mine", 5, 2), ("settle",), ("rollback", 3), ("pause", 10), ("mine", 1, 1)],
+        [("mine", 5, 2), ("settle",), ("rollback", 4)],
+        [("mine", 4, 3), ("settle",), ("kill", 0), ("reorg", 4, True), ("kill", 2)],
         [("mine", 3, 2), ("hang", False), ("mine", 2, 2), ("hang", True)],
-        [("mine", 3, 2), ("refuse", 3), ("reorg", 5, True), ("restart_node",), ("mine", 2, 2)],
+        [("mine", 3, 2), ("settle",), ("refuse", 3), ("reorg", 5, True), ("restart_node",), ("mine", 2, 2)],
         [("cut", 700), ("mine", 6, 4), ("cut_client",), ("cut", 5000), ("mine", 3, 3), ("stop",)],
-        [("mine", 6, 1), ("reorg", 8, False), ("reorg", 3, True), ("cut", 0), ("reorg", 1, False)],
+        [
+            ("mine", 6, 1),
+            ("settle",),
+            ("reorg", 8, False),
+            ("settle",),
+            ("reorg", 3, True),
+            ("cut", 0),
+            ("reorg", 1, False),
+        ],
+        [("mine", 5, 2), ("settle",), ("stop",), ("reorg", 3, True), ("settle",), ("cut_client",), ("rollback", 2)],
     ],
     ids=lambda schedule: "-".join(action[0] for action in schedule),
 )

@@ -84,6 +84,7 @@ async def test_over_http_heads_come_by_asking(tmp_path):
             world.mine()
             await reached(chain, world.head.hash)
         agrees(await folded(log), world)
+        assert [event for event in await told(log) if event.get("removed")], "nothing was ever taken back"
 
 
 async def test_without_block_receipts_logs_and_single_receipts_do(tmp_path):
@@ -100,7 +101,9 @@ async def test_without_block_receipts_logs_and_single_receipts_do(tmp_path):
             await reached(chain, world.head.hash)
         fold = await folded(log)
         agrees(fold, world)
-        transactions = {data["tx_hash"] for kind in ("confirmed", "failed") for data in fold.of_type(f"transaction_{kind}")}
+        transactions = {
+            data["tx_hash"] for kind in ("confirmed", "failed") for data in fold.of_type(f"transaction_{kind}")
+        }
         assert transactions == {one.hash for block in world.canonical.values() for one in block.transactions}
 
 
@@ -239,7 +242,9 @@ async def test_the_same_chain_read_again_gives_the_same_ids(tmp_path):
             async with opened_log(tmp_path / folder) as log:
                 async with followed(log, chain_settings(node.url)) as chain:
                     await reached(chain, world.head.hash)
-                events = [event for event in await told(log) if event["type"] not in ("chain_status", "block_finalized")]
+                events = [
+                    event for event in await told(log) if event["type"] not in ("chain_status", "block_finalized")
+                ]
                 ids.append([event["id"] for event in events])
     assert ids[0] == ids[1]
     assert len(ids[0]) > 100
