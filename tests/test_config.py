@@ -124,6 +124,13 @@ def test_paths_in_a_file_are_relative_to_it_and_flags_to_where_one_is(write, tmp
     assert load(path, HOME, {"log.path": Path("here.db")}).log.path == Path("here.db")
 
 
+def test_only_a_log_path_that_somebody_named_counts_as_set():
+    """A demonstration keeps its events in a temporary log unless one was named: never in the one of real chains."""
+    assert "path" not in load(None, HOME, {}).log.model_fields_set
+    assert "path" in load(None, HOME, {"log.path": Path("here.db")}).log.model_fields_set
+    assert "path" in load(None, HOME | {"CHAINWATCH_LOG_PATH": "there.db"}, {}).log.model_fields_set
+
+
 def test_endpoints_can_stand_in_a_file_of_their_own(write):
     write("# ours first\nwss://a.example/key\n\n  https://b.example  \n", "endpoints")
     chain = '[[chains]]\nname = "x"\nchain_id = 5\nendpoints_file = "endpoints"\n'

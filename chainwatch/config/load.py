@@ -87,8 +87,9 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     _overlay_flags(data, flags, environ, places)
     problems += _read_endpoints_files(data, base, environ, places)
     log = data.setdefault("log", {})
-    if isinstance(log, dict):
-        log.setdefault("path", str(default_log_path(_home(environ), environ.get("XDG_STATE_HOME", ""))))
+    by_default = isinstance(log, dict) and "path" not in log
+    if by_default:
+        log["path"] = str(default_log_path(_home(environ), environ.get("XDG_STATE_HOME", "")))
 
     problems += check_references(data)
     try:
@@ -99,6 +100,8 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         where = str(path) if path else "the environment and the flags"
         raise ConfigError(f"{count} in {printable(where)}", problems, hint="nothing was started")
+    if by_default:  # nobody named it: a demonstration must not write there
+        settings.log.model_fields_set.discard("path")
     return settings
 
 
