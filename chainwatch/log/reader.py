@@ -108,6 +108,8 @@ def read(db: sqlite3.Connection, after: int, head: int, plan: Plan, *, named: bo
     for _ in range(STATEMENTS):
         found = steps(last, rows, fetch)
         if plan.wanted is None:
+            if events and found.events == 1 and len(found.frames) > room:
+                break  # a statement gives one event even where it does not fit; this slice has some already
             parts.append(found.frames)
             room -= len(found.frames)
             events += found.events
