@@ -27,11 +27,14 @@ async def history(request: web.Request) -> web.Response:
         start = await begin(log, page.start, page.wanted)
     truncated = start.gap is not None or (page.cursor is None and page.start.last is None and start.after < log.oldest)
     truncated = truncated and log.oldest > 1
+    head = log.head
     # One event more than asked for tells whether there are more.
     found, seen = await log.page(start.after, page.wanted, page.limit + 1)
-    more = len(found) > page.limit
+    following = found[page.limit - 1][0] if len(found) > page.limit else seen
+    # A filter that few events pass may end a page before its limit and before the head: the next page goes on there.
+    more = len(found) > page.limit or seen < head
     del found[page.limit :]
-    following = found[-1][0] if more else seen
+    truncated = truncated or start.after < log.oldest - 1  # retention may have been faster
     return web.Response(
         body=msgspec.json.encode(
             {
