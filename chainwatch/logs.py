@@ -15,17 +15,15 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TextIO
-from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from structlog.dev import ConsoleRenderer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from chainwatch.text import printable, redact
+from chainwatch.text import HIDDEN, printable, redact, secret_parts
 
 LENGTH: Final = 2000
 """Characters kept of one value: a node may answer with a page of HTML."""
-HIDDEN: Final = "[redacted]"
 
 _SECRET_NAMES: Final = frozenset({"api_key", "apikey", "authorization", "key", "password", "secret", "x-api-key"})
 _CREDENTIAL: Final = re.compile(
@@ -99,24 +97,11 @@ def _named(name: str, value: Any, secret: re.Pattern[str] | None) -> Any:
     return HIDDEN if name.lower() in _SECRET_NAMES and value else clean(value, secret)
 
 
-def _secret_parts(url: str) -> list[str]:
-    """What of a URL may be a key: user part and password, long pieces of the path, values of the query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return []
-    pieces = [piece for piece in parts.path.split("/") if len(piece) >= 16]
-    pieces += [value for _, value in parse_qsl(parts.query) if len(value) >= 8]
-    pieces += [piece for piece in (parts.password, parts.username) if piece and len(piece) >= 8]
-    return pieces
-
-
 class _Cleaner:
     """The processor that cleans every value, and turns an exception into text that is cleaned line by line."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        pieces = sorted({piece for url in secrets for piece in _secret_parts(url)}, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, pieces))) if pieces else None
+        self._secret = secret_parts(secrets)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         exception = event.pop("exc_info", None)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from urllib.parse import urlsplit
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, urlsplit
 
 # Cc control, Cf format (bidi, zero width), Zl/Zp line and paragraph separators, Cs lone surrogates.
 _HOSTILE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
@@ -89,3 +90,25 @@ _URL = re.compile(r"\b(?:wss?|https?)://[^\s\"'<>]+", re.IGNORECASE)
 def redact(text: str) -> str:
     """`text` with every URL in it redacted."""
     return _URL.sub(lambda match: redact_url(match.group()), text)
+
+
+HIDDEN = "[redacted]"
+
+
+def secret_parts(urls: Iterable[str]) -> re.Pattern[str] | None:
+    """
+    What of these URLs may be a key: user names, passwords, long pieces of paths, values of queries. They turn up alone,
+    too: some libraries put a request's path into their errors, and some nodes name the key that they do not know.
+    """
+    pieces = sorted({piece for url in urls for piece in _secret_parts(url)}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, pieces))) if pieces else None
+
+
+def _secret_parts(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return []
+    pieces = [piece for piece in parts.path.split("/") if len(piece) >= 16]
+    pieces += [value for _, value in parse_qsl(parts.query) if len(value) >= 8]
+    return pieces + [piece for piece in (parts.password, parts.username) if piece and len(piece) >= 8]

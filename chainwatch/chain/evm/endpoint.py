@@ -21,9 +21,9 @@ import msgspec
 import structlog
 
 from chainwatch.chain.evm import link, rpc
-from chainwatch.chain.evm.block import Header, header_decoder, header_of
+from chainwatch.chain.evm.block import MALFORMED, Header, header_decoder, header_of, quantity
 from chainwatch.chain.evm.profile import Profile
-from chainwatch.text import printable, redact, redact_url
+from chainwatch.text import HIDDEN, printable, redact, redact_url, secret_parts
 
 ID_SPAN = 1 << 53
 """Request ids stay whole numbers in every JSON library."""
@@ -63,6 +63,7 @@ class Endpoint(ABC):
     ) -> None:
         self.url = url
         self.name = redact_url(url)
+        self._secret = secret_parts([url])
         self.profile = profile
         self.link = link.Link(chain_id, random or Random())  # noqa: S311 - jitter, no secret
         self.head: Header | None = None
@@ -137,14 +138,15 @@ class Endpoint(ABC):
                     await asyncio.sleep(seconds)
                     return link.Due()
                 case link.Open():
-                    self._lost = asyncio.get_running_loop().create_future()
                     async with asyncio.timeout(self._timeout):
                         await self._open()
+                    # Not before: a request made while the connection is being opened would never be sent.
+                    self._lost = asyncio.get_running_loop().create_future()
                     return link.Opened()
                 case link.Identify():
                     async with asyncio.timeout(self._timeout):
                         told = await self.start("eth_chainId", [])
-                    return link.Identified(int(msgspec.json.decode(told, type=str), 16))
+                    return link.Identified(quantity(msgspec.json.decode(told, type=str)))
                 case link.Subscribe():
                     async with asyncio.timeout(self._timeout):
                         await self._subscribe()
@@ -160,7 +162,7 @@ class Endpoint(ABC):
         except TimeoutError:
             return link.Dropped(f"no answer within {self._timeout:g} s")
         except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
-            return link.Dropped(explain(error))
+            return link.Dropped(self.explain(error))
 
     @abstractmethod
     async def _open(self) -> None:
@@ -181,6 +183,15 @@ class Endpoint(ABC):
     @abstractmethod
     def _transmit(self, number: int, method: str, params: list[Any]) -> None:
         """Send a request; the answer comes through `_received`. Never raises."""
+
+    def clean(self, text: str) -> str:
+        """Its words, fit for people: no control characters, nothing of a URL that may be a key, no novel."""
+        shown = redact(text)
+        return printable(self._secret.sub(HIDDEN, shown) if self._secret else shown, 200)
+
+    def explain(self, error: BaseException) -> str:
+        """An exception in words, without secrets."""
+        return self.clean(str(error)) or type(error).__name__
 
     # --- requests ---
 
@@ -256,7 +267,7 @@ class Endpoint(ABC):
         """A reply came in."""
         if not isinstance(message.id, int):
             if message.error is not None:
-                self._lose(f"the node says: {clean(message.error.message)}")
+                self._lose(f"the node says: {self.clean(message.error.message)}")
             return
         waiting = self._pending.pop(message.id, None)
         if waiting is None:
@@ -269,7 +280,7 @@ class Endpoint(ABC):
         if error is None:
             future.set_result(message.result)
         else:
-            fail(future, CallFailed(method, error.kind, clean(error.message), error.retry_after))
+            fail(future, CallFailed(method, error.kind, self.clean(error.message), error.retry_after))
 
     def _lose(self, reason: str) -> None:
         """The connection is of no more use."""
@@ -288,16 +299,6 @@ def fail(future: asyncio.Future[msgspec.Raw], error: CallFailed) -> None:
     """End a request with an error. A request given up meanwhile, which nobody waits for, is no fault to report."""
     future.set_exception(error)
     future.exception()
-
-
-def clean(text: str) -> str:
-    """Words of a node, fit for a log line: no control characters, no URL with a key in it, no novel."""
-    return printable(redact(text), 200)
-
-
-def explain(error: BaseException) -> str:
-    """An exception in words, without secrets."""
-    return clean(str(error)) or type(error).__name__
 
 
 def retry_after(value: str | None) -> float | None:

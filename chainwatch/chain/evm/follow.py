@@ -19,7 +19,7 @@ import structlog
 
 from chainwatch.chain.evm import fetch
 from chainwatch.chain.evm.block import Block, Header
-from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, explain
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.fetch import Needs, Pace, Setback
 from chainwatch.chain.evm.head import Ask, Patience, TooDeep, Walk, Window, judge
 from chainwatch.chain.evm.link import SLACK, choose
@@ -155,7 +155,7 @@ class Follower:
                     endpoint.rest(failed.retry_after or min(2.0 ** min(self._setbacks, 5) * 0.25, 10.0))
                 await self._recover(endpoint, str(failed), lie=failed.kind == "lost")
             except (msgspec.MsgspecError, ValueError) as error:
-                await self._recover(endpoint, f"an answer that is none: {explain(error)}", lie=True)
+                await self._recover(endpoint, f"an answer that is none: {endpoint.explain(error)}", lie=True)
             else:
                 self._setbacks, self._trouble = 0, None
 

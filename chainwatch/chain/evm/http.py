@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import aiohttp
-import msgspec
 
 from chainwatch import __version__
 from chainwatch.chain.evm import rpc
-from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, explain, fail, retry_after
+from chainwatch.chain.evm.block import MALFORMED
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, fail, retry_after
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer."""
@@ -53,7 +53,8 @@ class HttpEndpoint(Endpoint):
         assert self._lost is not None  # noqa: S101 - set before anything is opened
         failed = 0
         while not self._lost.done():
-            await asyncio.wait((self._lost,), timeout=self._interval)
+            rest = self.resting_until - time.monotonic()
+            await asyncio.wait((self._lost,), timeout=max(self._interval, rest))
             try:
                 await self.latest()
                 failed = 0
@@ -82,7 +83,12 @@ class HttpEndpoint(Endpoint):
                     wait = retry_after(answer.headers.get("Retry-After"))
                     self._failed(number, "limited", f"HTTP {answer.status}", wait)
                     return
-                message = rpc.message(body)
+                try:
+                    message = rpc.message(body)
+                except MALFORMED:
+                    if answer.status == 200:
+                        raise
+                    message = rpc.Message()  # a page for people; the status says it all
                 if message.error is None and answer.status != 200:
                     self._failed(number, "failed", f"HTTP {answer.status}")
                     return
@@ -91,9 +97,9 @@ class HttpEndpoint(Endpoint):
         except TimeoutError:
             self._failed(number, "lost", f"no answer within {self._timeout:g} s")
         except (aiohttp.ClientError, OSError) as error:
-            self._failed(number, "lost", explain(error))
-        except (ValueError, msgspec.MsgspecError) as error:
-            self._failed(number, "failed", f"it answered what is no JSON-RPC: {explain(error)}")
+            self._failed(number, "lost", self.explain(error))
+        except MALFORMED as error:
+            self._failed(number, "failed", f"it answered what is no JSON-RPC: {self.explain(error)}")
 
     def _failed(self, number: int, kind: str, reason: str, wait: float | None = None) -> None:
         waiting = self._pending.pop(number, None)

@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from chainwatch import __version__
 from chainwatch.chain.evm import rpc
-from chainwatch.chain.evm.block import RpcHeader, header_of
-from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, Refused, explain, retry_after
+from chainwatch.chain.evm.block import MALFORMED, RpcHeader, header_of
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, Refused, retry_after
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes of one answer. The receipts of a full block of mainnet are 1 to 5 MB; the library's 1 MiB is too small."""
@@ -32,6 +32,8 @@ class WebSocketEndpoint(Endpoint):
     _socket: ClientConnection | None = None
     _reader: asyncio.Task[None] | None = None
     _writer: asyncio.Task[None] | None = None
+    _pushed = 0
+    """Heads that the subscription brought."""
 
     async def _open(self) -> None:
         try:
@@ -53,7 +55,7 @@ class WebSocketEndpoint(Endpoint):
                 raise Refused(reason, retry_after(error.response.headers.get("Retry-After"))) from None
             raise ConnectionError(reason) from None
         except WebSocketException as error:
-            raise ConnectionError(explain(error)) from None
+            raise ConnectionError(self.explain(error)) from None
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._subscription: str | None = None
         self._reader = asyncio.create_task(self._read(self._socket), name=f"read {self.name}")
@@ -77,18 +79,21 @@ class WebSocketEndpoint(Endpoint):
 
     async def _serve(self) -> str:
         assert self._lost is not None  # noqa: S101 - set before anything is opened
-        missed = 0
+        missed, pushed = 0, self._pushed
         while not self._lost.done():
             await asyncio.wait((self._lost,), timeout=min(self.profile.quiet, self._timeout) / 2)
             now = time.monotonic()
             if (overdue := self.overdue(now)) is not None:
                 return overdue
-            if now - self.heard < self.profile.quiet or self._lost.done():
-                missed = missed if now - self.heard >= self.profile.quiet else 0
+            if pushed != self._pushed:
+                missed, pushed = 0, self._pushed
+            if now - self.heard < self.profile.quiet or now < self.resting_until or self._lost.done():
                 continue
             before = self.head.number if self.head else 0
             try:
-                head = await self.latest()
+                # While we wait here, nobody else looks for requests that are never answered.
+                async with asyncio.timeout(self._timeout):
+                    head = await self.latest()
             except CallFailed as failed:
                 if failed.kind == "limited":
                     raise
@@ -106,7 +111,7 @@ class WebSocketEndpoint(Endpoint):
             while True:
                 await socket.send(await self._outgoing.get(), text=True)
         except ConnectionClosed as error:
-            self._lose(explain(error))
+            self._lose(self.explain(error))
 
     async def _read(self, socket: ClientConnection) -> None:
         try:
@@ -116,9 +121,10 @@ class WebSocketEndpoint(Endpoint):
                     self._received(message)
                 elif message.method == "eth_subscription":
                     told = rpc.notification(message.params)
+                    self._pushed += 1
                     # Heads may be pushed before the answer that names their subscription: there is only one kind.
                     self._saw(header_of(_header.decode(told.result)))
         except ConnectionClosed as error:
-            self._lose(explain(error))
-        except (ValueError, msgspec.MsgspecError) as error:
-            self._lose(f"it sent what is no JSON-RPC: {explain(error)}")
+            self._lose(self.explain(error))
+        except MALFORMED as error:
+            self._lose(f"it sent what is no JSON-RPC: {self.explain(error)}")
