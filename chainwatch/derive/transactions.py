@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from chainwatch.chain.evm.block import Block, RpcReceipt, RpcTransaction
+from chainwatch.chain.evm.block import Block, RpcReceipt, RpcTransaction, quantity
 from chainwatch.derive.rules import Rules, checksum
 from chainwatch.event import Event, TransactionConfirmed, TransactionFailed, event_id, rfc3339
 from chainwatch.text import printable
@@ -67,15 +67,15 @@ def _payload(
         tx_hash=transaction.hash.lower(),
         from_=checksum(transaction.from_.lower()),
         to=None if transaction.to is None else checksum(transaction.to.lower()),
-        amount=str(int(transaction.value, 16)),
+        amount=str(quantity(transaction.value, 256)),
         token=rules.native,
         decimals=rules.decimals,
-        nonce=int(transaction.nonce, 16),
+        nonce=quantity(transaction.nonce, 64),
         direction=rules.direction(transaction.from_, transaction.to),
         block_number=block.header.number,
         block_hash=block.header.hash,
         transaction_index=index,
-        gas_used=str(int(receipt.gas_used, 16)),
+        gas_used=str(quantity(receipt.gas_used, 256)),
         fee=_fee(transaction, receipt),
         confirmations=1,
     )
@@ -105,11 +105,11 @@ def _fee(transaction: RpcTransaction, receipt: RpcReceipt) -> str | None:
     price = receipt.effective_gas_price or transaction.gas_price
     if price is None:
         return None
-    fee = int(receipt.gas_used, 16) * int(price, 16)
+    fee = quantity(receipt.gas_used, 256) * quantity(price, 256)
     if receipt.blob_gas_used is not None and receipt.blob_gas_price is not None:
-        fee += int(receipt.blob_gas_used, 16) * int(receipt.blob_gas_price, 16)
+        fee += quantity(receipt.blob_gas_used, 256) * quantity(receipt.blob_gas_price, 256)
     if receipt.l1_fee is not None:
-        fee += int(receipt.l1_fee, 16)
+        fee += quantity(receipt.l1_fee, 256)
     return str(fee)
 
 

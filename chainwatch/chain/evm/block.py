@@ -8,9 +8,13 @@ Quantities stay hexadecimal text until somebody needs the number.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
+
+MALFORMED: Final = (ValueError, OverflowError, RecursionError)
+"""What reading a malformed answer raises: no JSON, wrong types, no numbers, numbers or a nesting beyond all measure."""
 
 
 class RpcTransaction(msgspec.Struct, rename="camel", gc=False):
@@ -107,6 +111,24 @@ receipt_decoder: Final = msgspec.json.Decoder(RpcReceipt | None)
 logs_decoder: Final = msgspec.json.Decoder(list[RpcLog] | None)
 
 
+_hash = re.compile(r"0x[0-9a-fA-F]{64}").fullmatch
+
+
+def hash_(text: str) -> str:
+    """A told hash in lower case. `ValueError` where it is none: hashes stand in ids, keys and lines of the log."""
+    if not _hash(text):
+        raise ValueError(f"{text[:80]!r} is no hash")
+    return text.lower()
+
+
+def quantity(text: str, bits: int = 63) -> int:
+    """A told number of that size; 63 bits are what every database can hold. `ValueError` where it is none."""
+    number = int(text, 16)
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{text[:80]!r} is no number that can be meant")
+    return number
+
+
 def header_of(told: RpcHeader | RpcBlock) -> Header:
-    """The place of a told block. `ValueError` where a quantity is no number."""
-    return Header(int(told.number, 16), told.hash.lower(), told.parent_hash.lower(), int(told.timestamp, 16))
+    """The place of a told block. `ValueError` where a part is none."""
+    return Header(quantity(told.number), hash_(told.hash), hash_(told.parent_hash), quantity(told.timestamp))

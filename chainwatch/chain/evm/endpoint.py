@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -92,6 +93,7 @@ class Endpoint(ABC):
         self._timeout = timeout
         self._changed = changed
         self._next_id = 0
+        self._said: str | None = None
         self._pending: dict[int, tuple[asyncio.Future[msgspec.Raw], str, float]] = {}
         self._lost: asyncio.Future[str] | None = None
         self._logger = structlog.get_logger().bind(chain=chain, endpoint=self.name)
@@ -120,13 +122,19 @@ class Endpoint(ABC):
         if state != before:
             if state == "ready":
                 self.connects += 1
+                self._said = None
                 self.ready_since = time.monotonic()
                 self.block_receipts = self.finality = True
                 self._logger.info("endpoint ready", head=self.head.number if self.head else None)
             elif isinstance(action, link.Wait):
                 self.failures += 1
-                level = self._logger.error if state == "refused" else self._logger.warning
-                level("endpoint " + state, reason=self.link.reason, again_in=round(action.seconds, 2))
+                level = logging.ERROR if state == "refused" else logging.WARNING
+                if self.link.reason == self._said:  # the same again and again is one piece of news
+                    level = logging.DEBUG
+                self._said = self.link.reason
+                self._logger.log(
+                    level, "endpoint out", state=state, reason=self.link.reason, again_in=round(action.seconds, 2)
+                )
         self._changed()
 
     async def _perform(self, action: link.Action) -> link.Event:
@@ -161,7 +169,7 @@ class Endpoint(ABC):
             return link.Dropped(str(failed))
         except TimeoutError:
             return link.Dropped(f"no answer within {self._timeout:g} s")
-        except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, EOFError, *MALFORMED) as error:
             return link.Dropped(self.explain(error))
 
     @abstractmethod
@@ -236,7 +244,7 @@ class Endpoint(ABC):
 
     def rest(self, seconds: float) -> None:
         """Leave the endpoint alone, as it asks."""
-        self.resting_until = max(self.resting_until, time.monotonic() + seconds)
+        self.resting_until = max(self.resting_until, time.monotonic() + min(seconds, link.LONGEST_ASKED))
 
     def vitals(self) -> dict[str, Any]:
         """What `/v1/stats` tells of it: seconds, block numbers, counts."""
@@ -305,7 +313,7 @@ def retry_after(value: str | None) -> float | None:
     """Seconds of a `Retry-After` header (RFC 9110, 10.2.3): a number, or a date."""
     if not value:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())

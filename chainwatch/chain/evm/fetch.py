@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -26,14 +25,16 @@ from chainwatch.chain.evm.block import (
     RpcReceipt,
     RpcTransaction,
     block_decoder,
+    hash_,
     header_decoder,
     header_of,
     logs_decoder,
+    quantity,
     receipt_decoder,
     receipts_decoder,
 )
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
-from chainwatch.chain.evm.verify import logs_problem, receipts_problem
+from chainwatch.chain.evm.verify import hash_of, logs_problem, receipts_problem
 
 RANGE = 128
 """Blocks at most that one `eth_getLogs` spans: their answers are held until the range is whole."""
@@ -84,7 +85,10 @@ class Pace:
 async def header_at(endpoint: Endpoint, tag: str | int) -> Header | None:
     """The node's block at a height or a tag; None where it has none."""
     at = hex(tag) if isinstance(tag, int) else tag
-    return _header(await endpoint.start("eth_getBlockByNumber", [at, False]))
+    header = _header(await endpoint.start("eth_getBlockByNumber", [at, False]))
+    if header is not None and isinstance(tag, int) and header.number != tag:
+        raise Setback(f"asked for block {tag}, the node gave {header.number}", lie=True)
+    return header
 
 
 async def header_by_hash(endpoint: Endpoint, block_hash: str) -> Header | None:
@@ -106,14 +110,14 @@ async def block_by_hash(endpoint: Endpoint, wanted: Header, needs: Needs) -> Blo
     asked = endpoint.start("eth_getBlockByHash", [wanted.hash, whole])
     if needs.receipts and endpoint.block_receipts:
         receipts = endpoint.start("eth_getBlockReceipts", [wanted.hash])
-        block = _with_receipts(endpoint, _block(await asked, wanted.number), await _receipts(endpoint, receipts))
+        block = _with_receipts(endpoint, _block(await asked, wanted.number, needs), await _receipts(endpoint, receipts))
     else:
         logs = endpoint.start("eth_getLogs", [{"blockHash": wanted.hash}]) if needs.logs else None
-        told = _block(await asked, wanted.number)
+        told = _block(await asked, wanted.number, needs)
         found = logs_decoder.decode(await logs) if logs is not None else None
         block = await _with_logs(endpoint, told, found, needs)
-    if block.header.hash != wanted.hash:
-        raise Setback(f"asked for block {wanted.hash}, the node gave {block.header.hash}", lie=True)
+    if block.header != wanted:
+        raise Setback(f"asked for block {wanted.hash}, the node gave {block.header.hash} or another parent", lie=True)
     return block
 
 
@@ -145,7 +149,7 @@ async def _by_receipts(endpoint: Endpoint, first: int, last: int, needs: Needs, 
             flight.append((number, asked, receipts))
             number += 1
         wanted, asked, receipts = flight.popleft()
-        block = _block(await asked, wanted)
+        block = _block(await asked, wanted, needs)
         told = [] if receipts is None else await _receipts(endpoint, receipts)
         yield _with_receipts(endpoint, block, told) if needs.receipts else assemble(block, [], [])
         pace.succeeded()
@@ -164,7 +168,7 @@ async def _by_ranges(endpoint: Endpoint, first: int, last: int, needs: Needs, pa
                 asked.append((ahead, endpoint.start("eth_getBlockByNumber", [hex(ahead), whole])))
                 ahead += 1
             wanted, future = asked.popleft()
-            told.append(_block(await future, wanted))
+            told.append(_block(await future, wanted, needs))
         logs: dict[str, list[RpcLog]] = {block.hash: [] for block in told}
         if needs.logs:
             for log in await _logs_between(endpoint, number, upto):
@@ -211,12 +215,16 @@ async def _receipts(endpoint: Endpoint, asked: asyncio.Future[msgspec.Raw]) -> l
     return receipts
 
 
-def _block(told: msgspec.Raw, number: int) -> RpcBlock:
+def _block(told: msgspec.Raw, number: int, needs: Needs) -> RpcBlock:
     block: RpcBlock | None = block_decoder.decode(told)
     if block is None:
         raise Setback(f"the node does not have block {number}")
-    if int(block.number, 16) != number:
-        raise Setback(f"asked for block {number}, the node gave {int(block.number, 16)}", lie=True)
+    if quantity(block.number) != number:
+        raise Setback(f"asked for block {number}, the node gave {quantity(block.number)}", lie=True)
+    for transaction in block.transactions:
+        hash_(hash_of(transaction))
+    if needs.transaction is not None and any(isinstance(transaction, str) for transaction in block.transactions):
+        raise Setback(f"block {number}: hashes where whole transactions were asked for", lie=True)
     return block
 
 
@@ -251,14 +259,14 @@ def _index(log: RpcLog) -> int:
 
 def assemble(block: RpcBlock, receipts: list[RpcReceipt], logs: list[RpcLog]) -> Block:
     """The block out of its checked parts."""
-    transactions: list[Any] = block.transactions or []
+    transactions = block.transactions
     return Block(
         header=header_of(block),
         transaction_count=len(transactions),
-        gas_used=int(block.gas_used, 16),
-        gas_limit=int(block.gas_limit, 16),
-        base_fee_per_gas=None if block.base_fee_per_gas is None else int(block.base_fee_per_gas, 16),
-        transactions=transactions if transactions and not isinstance(transactions[0], str) else [],
+        gas_used=quantity(block.gas_used, 256),
+        gas_limit=quantity(block.gas_limit, 256),
+        base_fee_per_gas=None if block.base_fee_per_gas is None else quantity(block.base_fee_per_gas, 256),
+        transactions=[told for told in transactions if not isinstance(told, str)],
         receipts=receipts,
         logs=logs,
         arrived=time.time_ns() // 1_000_000,

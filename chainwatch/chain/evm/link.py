@@ -17,6 +17,8 @@ from random import Random
 
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 30.0
+LONGEST_ASKED = 3600.0
+"""Seconds at most that a node's `Retry-After` is heeded: an endpoint that asks for a year is tried again before."""
 WRONG_CHAIN_WAIT = 60.0
 """An endpoint of another chain is a mistake in the configuration, or a provider's: look again now and then."""
 HELD = 10.0
@@ -130,7 +132,7 @@ class Link:
             case Limited(reason, retry_after):
                 wait = self._back_off(now)
                 self.state, self.reason = "limited", reason
-                return Wait(max(wait, retry_after or 0.0))
+                return Wait(max(wait, min(retry_after or 0.0, LONGEST_ASKED)))
             case Dropped(reason):
                 wait = self._back_off(now)
                 self.state, self.reason = "waiting", reason

@@ -11,7 +11,7 @@ class Profile(msgspec.Struct, frozen=True):
     block_time: float = 2.0
     """Seconds between blocks, as a rule: how long a silence is suspicious."""
     bloom: bool = True
-    """The headers' logs bloom is the logs'. zkSync leaves it zero."""
+    """The headers' logs bloom is the logs'. zkSync leaves it zero; bor's does not know the logs of state syncs."""
     development: bool = False
     """Blocks come when somebody mines them: a silence is nothing to report."""
 
@@ -31,7 +31,7 @@ PROFILES = {
     10: Profile(block_time=2.0),
     56: Profile(block_time=0.45),
     100: Profile(block_time=5.0),
-    137: Profile(block_time=2.0),
+    137: Profile(block_time=2.0, bloom=False),
     300: Profile(block_time=1.0, bloom=False),
     324: Profile(block_time=1.0, bloom=False),
     1337: Profile(development=True),
@@ -40,6 +40,7 @@ PROFILES = {
     42161: Profile(block_time=0.25),
     43114: Profile(block_time=1.5),
     59144: Profile(block_time=2.0),
+    80002: Profile(block_time=2.0, bloom=False),
     11155111: Profile(block_time=12.0),
 }
 

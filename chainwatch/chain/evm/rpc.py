@@ -44,7 +44,7 @@ class RpcError(msgspec.Struct, frozen=True):
         """Seconds to wait, where the error says (`data.rate.backoff_seconds`, as Infura has it)."""
         try:
             return max(0.0, float(self.data["rate"]["backoff_seconds"]))
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             return None
 
 

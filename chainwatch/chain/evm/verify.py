@@ -4,8 +4,8 @@ Is this really the whole block? Answers of a node are checked against one anothe
 A node may answer from a backend that is behind, may not have the receipts of a fresh block yet and say that there are
 none, or may have switched to another branch between two requests. None of these is an error for the node, so the proof
 is in the parts: every hash is the block's, there are as many receipts as transactions, log indices run from 0 without a
-hole, and the bloom of the logs is the header's (yellow paper 4.3.1: for the address and each topic of each log, three
-bits of 2048 out of its Keccak-256).
+hole, each is of a transaction of the block, and the bloom of the logs is the header's (yellow paper 4.3.1: for the
+address and each topic of each log, three bits of 2048 out of its Keccak-256).
 
 Each function returns what is wrong, in words, or None.
 """
@@ -34,11 +34,15 @@ def receipts_problem(block: RpcBlock, receipts: Sequence[RpcReceipt], *, bloom: 
 
 def logs_problem(block: RpcBlock, logs: Sequence[RpcLog], *, bloom: bool) -> str | None:
     """Whether `logs` are all logs of `block`, in order."""
+    transactions = block.transactions
     for index, log in enumerate(logs):
         if log.block_hash != block.hash:
             return f"a log of another block, {log.block_hash}"
         if int(log.log_index, 16) != index:
-            return f"log {int(log.log_index, 16)} where log {index} belongs"
+            return f"log {log.log_index} where log {index} belongs"
+        place = int(log.transaction_index, 16)
+        if not 0 <= place < len(transactions) or hash_of(transactions[place]) != log.transaction_hash:
+            return f"log {index} of a transaction that is not in the block"
     if bloom and not bloom_fits(block.logs_bloom, logs):
         return f"the bloom of the {len(logs)} logs is not the header's"
     return None
@@ -67,6 +71,8 @@ def bloom_fits(logs_bloom: str, logs: Iterable[RpcLog]) -> bool:
 # Contracts and event signatures come again and again; Keccak in Python costs microseconds, this cache a tenth of one.
 @lru_cache(maxsize=16_384)
 def _bits(item: str) -> tuple[int, int, int]:
+    if len(item) not in (42, 66):  # what a node made up is not kept in a cache, whatever its size
+        raise ValueError("a log with what is neither an address nor a topic")
     digest = keccak(bytes.fromhex(item[2:]))
     return (
         (digest[0] << 8 | digest[1]) & 2047,
