@@ -12,7 +12,7 @@ import pytest
 from ingestion import agrees, becomes, chain_settings, folded, followed, opened_log, reached, status, told
 from lies import LIES, Liar, Syncing, WrongChain, lacks, liar
 
-from chainwatch.chain.simulated import SimulatedNode, World
+from chainwatch.chain.simulated import Limits, SimulatedNode, World
 
 UNTIL_STOPPED = {"syncing", "lagging", "wrong chain"}
 
@@ -105,6 +105,19 @@ async def test_without_block_receipts_logs_and_single_receipts_do(tmp_path):
             data["tx_hash"] for kind in ("confirmed", "failed") for data in fold.of_type(f"transaction_{kind}")
         }
         assert transactions == {one.hash for block in world.canonical.values() for one in block.transactions}
+
+
+@pytest.mark.parametrize("limits", [Limits(blocks=50), Limits(logs=40), Limits(blocks=1)], ids=str)
+async def test_the_limits_of_a_provider_are_found_out_and_kept(limits, tmp_path):
+    world = small_world(15)
+    world.mine(300)
+    poor = Liar(lacks("eth_getBlockReceipts"))
+    async with SimulatedNode(world, conduct=poor, limits=limits) as node, opened_log(tmp_path) as log:
+        async with followed(log, chain_settings(node.url)) as chain:
+            await reached(chain, world.head.hash)
+            span = chain.follower.endpoints[0].span.blocks
+        assert span <= (limits.blocks * 1.5 if limits.blocks < 1000 else 128)
+        agrees(await folded(log), world)
 
 
 async def test_an_endpoint_of_another_chain_is_never_used(tmp_path):
