@@ -187,7 +187,7 @@ class House:
     async def until(self, holds: Callable[[], bool], seconds: float = 10) -> None:
         """Wait until something that only the daemon knows is so. Tests of what a client sees wait for that instead."""
         async with asyncio.timeout(seconds):
-            while not holds():  # noqa: ASYNC110 - nothing tells us
+            while not holds():
                 await asyncio.sleep(0.005)
 
 
