@@ -8,6 +8,7 @@ appends, waits while the disk is full, and says so.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Iterable, Sequence
 
@@ -60,8 +61,19 @@ class Teller:
         """
         The events of a step in their order, the changes of the journal, and the window's new headers.
 
-        `told`: height of each orphaned block -> its events as they were told. `now`: Unix milliseconds.
+        `told`: height of each orphaned block -> its events as they were told. `now`: Unix milliseconds. `ValueError`
+        where a part of a block is malformed: then nothing is remembered of the step.
         """
+        before = copy.copy(self.checkpoint), self._waiting.copy(), self._orphaned.copy()
+        try:
+            return self._step(step, told, now)
+        except BaseException:
+            self.checkpoint, self._waiting, self._orphaned = before
+            raise
+
+    def _step(
+        self, step: Step, told: dict[int, list[Event]], now: int
+    ) -> tuple[list[Event], list[Change], list[Header]]:
         events: list[Event] = []
         changes: list[Change] = []
         mark = self.checkpoint
@@ -108,7 +120,7 @@ class Teller:
         changes.append(self._journal.drop_from("waiting", ancestor.number + 1))
         mark.peaks = [(min(below, ancestor.number), peak) for below, peak in mark.peaks]
         mark.peaks.append((ancestor.number, tip.number))
-        mark.marks = {tag: min(number, ancestor.number) for tag, number in mark.marks.items()}
+        mark.marks = {tag: [one for one in heights if one <= ancestor.number] for tag, heights in mark.marks.items()}
         if mark.first is not None and ancestor.number < mark.first:
             mark.first = None if not blocks else blocks[0].header.number
 
@@ -170,9 +182,12 @@ class Teller:
         for tag, header in marks.items():
             if tag == "finalized":
                 checkpoint.finalized = max(checkpoint.finalized or 0, header.number)
-            if header.number <= checkpoint.marks.get(tag, -1):
+            heights = checkpoint.marks.get(tag, [])
+            if heights and header.number <= heights[-1]:
                 continue
-            checkpoint.marks = {**checkpoint.marks, tag: header.number}
+            last = [height for height in heights if height <= self.window.oldest][-1:]
+            within = [height for height in heights if height > self.window.oldest]
+            checkpoint.marks = {**checkpoint.marks, tag: [*last, *within, header.number]}
             event = block_finalized(header, tag, self._rules.chain, self._retracted(header.hash), now)
             events.append(event)
             if self.window.at(header.number) is not None:

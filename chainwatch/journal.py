@@ -36,8 +36,9 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     headers: list[Header] = []
     """The window: newest told blocks, oldest first."""
     finalized: int | None = None
-    marks: dict[str, int] = {}
-    """The height last told for `safe` and `finalized`."""
+    marks: dict[str, list[int]] = {}
+    """The heights told for `safe` and `finalized`, ascending: the newest that no reorganisation can reach, and those
+    above, which one would take back."""
     peaks: list[tuple[int, int]] = []
     """(ancestor, tip) of past reorganisations: blocks up to `ancestor` were `tip` high already, so confirmations up
     to that height are told and must not be told twice."""

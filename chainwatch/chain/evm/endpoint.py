@@ -77,6 +77,7 @@ class Endpoint(ABC):
         """Answers to «what is your latest block?»; each wakes the follower, whatever it says."""
         self.behind_since: float | None = None
         self.benched_until = 0.0
+        self._benched_for: str | None = None
         self.resting_until = 0.0
         """It said «too many requests»: nothing is asked before that monotonic time."""
         self.ready_since = 0.0
@@ -261,9 +262,14 @@ class Endpoint(ABC):
             "requests": self.requests,
         }
 
-    def bench(self, seconds: float) -> None:
+    def bench(self, seconds: float, reason: str) -> None:
         """Rather use another endpoint for a while."""
         self.benched_until = max(self.benched_until, time.monotonic() + seconds)
+        self._benched_for = reason
+
+    def trouble(self, now: float) -> str | None:
+        """Why it is not used, where it is its own fault."""
+        return self.link.reason or (self._benched_for if now < self.benched_until else None)
 
     def _saw(self, head: Header) -> None:
         self.head = head

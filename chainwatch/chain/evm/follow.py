@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from chainwatch.chain.evm import fetch
-from chainwatch.chain.evm.block import Block, Header
+from chainwatch.chain.evm.block import MALFORMED, Block, Header
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.fetch import Needs, Pace, Setback
 from chainwatch.chain.evm.head import Ask, Patience, TooDeep, Walk, Window, judge
@@ -33,8 +33,12 @@ TICK = 1.0
 """Seconds after which the follower looks round without being woken."""
 FINALITY_EVERY = 1.0
 """Seconds between two looks at `safe` and `finalized`."""
+FINALITY_AGAIN = 60.0
+"""Seconds until a node that failed to say what is final is asked again."""
 DEEP_AGAIN = 5.0
 """Seconds until a chain that may not be taken is looked at again."""
+DEEP_BENCH = 60.0
+"""The same where another endpoint has the chain that was told."""
 GRACE = 3.0
 """Seconds that an endpoint may be behind before another is used, and must hold before it is preferred again."""
 
@@ -112,10 +116,11 @@ class Follower:
         self._current: int | None = None
         self._best = -1
         self._best_at = time.monotonic()
-        self._polls_seen: dict[str, int] = {}
+        self._polls_seen: dict[Endpoint, int] = {}
         self._setbacks = 0
         self._trouble: str | None = None
-        self._deep: dict[str, tuple[str, float]] = {}
+        self._deep: dict[Endpoint, float] = {}
+        """When an endpoint was found to have a chain that may not be taken."""
         self._finality_at = 0.0
         self._finality_tip: str | None = None
         self.halted: str | None = None
@@ -154,7 +159,7 @@ class Follower:
                     self._pace.limited()
                     endpoint.rest(failed.retry_after or min(2.0 ** min(self._setbacks, 5) * 0.25, 10.0))
                 await self._recover(endpoint, str(failed), lie=failed.kind == "lost")
-            except (msgspec.MsgspecError, ValueError) as error:
+            except MALFORMED as error:
                 await self._recover(endpoint, f"an answer that is none: {endpoint.explain(error)}", lie=True)
             else:
                 self._setbacks, self._trouble = 0, None
@@ -163,27 +168,37 @@ class Follower:
         """The endpoint to use now."""
         now = time.monotonic()
         tip = self._sink.window.tip
-        heads = [one.head.number for one in self.endpoints if one.ready and one.head is not None]
+        heads = self._compare(now)
         best = max([*heads, tip.number if tip else -1])
         for one in self.endpoints:
             behind = one.head is None or one.head.number < best - SLACK
             one.behind_since = (one.behind_since or now) if behind else None
-        if heads and max(heads) != self._best:
-            self._best, self._best_at = max(heads), now
         chosen = choose([one.standing(now) for one in self.endpoints], now, grace=GRACE, current=self._current)
         if chosen is not None and chosen != self._current:
             self._logger.info("using endpoint", endpoint=self.endpoints[chosen].name)
         self._current = chosen
         return None if chosen is None else self.endpoints[chosen]
 
+    def _compare(self, now: float) -> list[int]:
+        """The heads that the endpoints name, those left alone for what they said excepted."""
+        heads = [
+            one.head.number for one in self.endpoints if one.ready and one.head is not None and one.benched_until <= now
+        ]
+        if heads and max(heads) != self._best:
+            self._best, self._best_at = max(heads), now
+        return heads
+
     async def _recover(self, endpoint: Endpoint, reason: str, *, lie: bool) -> None:
         """After a setback: a short pause, longer each time; an endpoint that goes on like that is left for a while."""
+        reason = endpoint.clean(reason)  # a node's own words may be in it
         self._setbacks += 1
-        self._logger.log(30 if self._setbacks > 2 else 10, "looking again", endpoint=endpoint.name, reason=reason)
+        # The 4th, the 8th, the 16th: what lasts for hours is no line a second.
+        loud = self._setbacks > 2 and self._setbacks.bit_count() == 1
+        self._logger.log(30 if loud else 10, "looking again", endpoint=endpoint.name, reason=reason)
         if self._setbacks >= 3:
             self._trouble = reason
         if (lie and self._setbacks >= 4) or self._setbacks >= 10:
-            endpoint.bench(min(2.0 ** min(self._setbacks, 6), 30.0))
+            endpoint.bench(min(2.0 ** min(self._setbacks, 6), 30.0), reason)
         await self._tell_status()
         await asyncio.sleep(min(0.02 * 2.0 ** min(self._setbacks, 6), 1.0))
         self._woken.set()
@@ -193,8 +208,10 @@ class Follower:
     async def _advance(self, endpoint: Endpoint) -> None:
         """Bring what was told up to the endpoint's head."""
         sink = self._sink
+        if self._setbacks:
+            await endpoint.latest()  # a head that was pushed may be of no chain at all: the newest word counts
         while (head := endpoint.head) is not None:
-            if (deep := self._deep.get(endpoint.name)) is not None and time.monotonic() - deep[1] < DEEP_AGAIN:
+            if (deep := self._deep.get(endpoint)) is not None and time.monotonic() - deep < DEEP_AGAIN:
                 return
             verdict = judge(sink.window, head)
             if verdict == "fork":
@@ -226,16 +243,17 @@ class Follower:
         if tip is None or head.hash == tip.hash:
             self._patience.present()
             return
-        if self._polls_seen.get(endpoint.name) == endpoint.polls:
+        if self._polls_seen.get(endpoint) == endpoint.polls:
             return  # only the answer to a question counts: a pushed head may be late
-        self._polls_seen[endpoint.name] = endpoint.polls
+        self._polls_seen[endpoint] = endpoint.polls
         there = await fetch.header_at(endpoint, tip.number)
         if there is not None and there.hash == tip.hash:
             self._patience.present()
             return
-        if any(one.ready and one.head is not None and one.head.number >= tip.number for one in self.endpoints):
+        now = time.monotonic()
+        if any(number >= tip.number for number in self._compare(now)):
             return
-        if not self._patience.missing(tip, head, time.monotonic()):
+        if not self._patience.missing(tip, head, now):
             return
         walk = Walk(self._sink.window, max_depth=self._max_depth, finalized=self._sink.finalized, first=None)
         found = walk.receive(head)
@@ -300,6 +318,7 @@ class Follower:
 
         try:
             async for block in fetch.blocks(endpoint, first, last, below, self._needs, self._pace):
+                _replaces(block, orphaned)
                 batch.append(block)
                 logs += len(block.logs)
                 if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
@@ -309,7 +328,7 @@ class Follower:
             if committing is not None:
                 committing.cancel()
             raise
-        except (Setback, CallFailed, msgspec.MsgspecError, ValueError):
+        except (Setback, CallFailed, *MALFORMED):
             # What was fetched and checked before is good.
             if batch and batch[-1].header.number >= least:
                 await flush()
@@ -341,7 +360,9 @@ class Follower:
                 return
             if failed.kind not in ("unsupported", "failed"):
                 raise
-            endpoint.finality = False
+            # Some call a tag that they do not know by any name of an error; others fail once.
+            endpoint.finality = failed.kind != "unsupported"
+            self._finality_at = now + FINALITY_AGAIN
             return
         self._finality_at, self._finality_tip = now, tip.hash
         await self._sink.finality(marks)
@@ -354,11 +375,11 @@ class Follower:
 
     def _halt(self, endpoint: Endpoint, reason: str) -> None:
         """The endpoint's chain may not be taken. Where every connected endpoint has such a chain, the chain halts."""
-        self._deep[endpoint.name] = (reason, time.monotonic())
-        endpoint.bench(5.0)
-        others = [one for one in self.endpoints if one.ready and one.name not in self._deep]
+        self._deep[endpoint] = time.monotonic()
+        others = [one for one in self.endpoints if one.ready and one not in self._deep]
+        endpoint.bench(DEEP_BENCH if others else DEEP_AGAIN, f"it is on another chain: {reason}")
         if others:
-            self._trouble = f"{endpoint.name} is on another chain: {reason}"
+            self._logger.warning("endpoint is on another chain", endpoint=endpoint.name, reason=reason)
         elif self.halted is None:
             self.halted = reason
             self._logger.error(
@@ -367,7 +388,7 @@ class Follower:
             )
 
     def _clear_halt(self, endpoint: Endpoint) -> None:
-        self._deep.pop(endpoint.name, None)
+        self._deep.pop(endpoint, None)
         if self.halted is not None:
             self.halted = None
             self._logger.warning("the chain goes on", endpoint=endpoint.name)
@@ -376,7 +397,9 @@ class Follower:
         ready = [one for one in self.endpoints if one.ready]
         in_use = None if self._current is None else self.endpoints[self._current]
         tip = self._sink.window.tip
-        why = next((f"{one.name}: {one.link.reason}" for one in self.endpoints if one.link.reason is not None), None)
+        now = time.monotonic()
+        self._compare(now)
+        why = [(one.name, one.trouble(now)) for one in (self.endpoints[:1] if ready else self.endpoints)]
         return Situation(
             ready=len(ready),
             was_ready=any(one.connects for one in self.endpoints),
@@ -385,11 +408,11 @@ class Follower:
             preferred=self._current == 0,
             tip=tip.number if tip else None,
             head=in_use.head.number if in_use and in_use.head else None,
-            silent=time.monotonic() - self._best_at,
+            silent=now - self._best_at,
             stall_after=self._stall_after,
             halted=self.halted or self._sink.blocked,
             trouble=self._trouble,
-            reason=why,
+            reason=next((f"{name}: {reason}" for name, reason in why if reason is not None), None),
         )
 
     async def _tell_status(self) -> None:
@@ -419,3 +442,9 @@ class Follower:
             "reorgs": self.reorgs,
             "endpoints": [one.vitals() for one in self.endpoints],
         }
+
+
+def _replaces(block: Block, orphaned: list[Header]) -> None:
+    """A node that hides a block for a moment and then gives it is no reorganisation. `Setback` where it does."""
+    if orphaned and block.header.hash == orphaned[0].hash:
+        raise Setback(f"block {block.header.number} was called orphaned, and is there", lie=True)

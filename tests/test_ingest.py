@@ -1,0 +1,293 @@
+"""What the steps of a chain tell, as dialogues: a step in, events and changes of the journal out. No node, no disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fold import Fold
+
+from chainwatch.chain.evm.block import Block, Header, RpcLog, RpcReceipt, RpcTransaction
+from chainwatch.chain.evm.follow import Step
+from chainwatch.derive.rules import Rules
+from chainwatch.derive.transfers import TRANSFER
+from chainwatch.event import Event, encode
+from chainwatch.ingest import Teller
+from chainwatch.journal import Checkpoint, Journal, _checkpoint, _events, _waiting
+from chainwatch.log import Change
+from chainwatch.log.batch import net
+
+ALICE, BOB, COIN = ("0x" + digit * 40 for digit in "abc")
+
+
+def hash_of(name: str) -> str:
+    """A hash that is made of a name, `b7`: branch and height."""
+    return "0x" + name.encode().hex().rjust(64, "0")
+
+
+def header(name: str, below: str | None = None) -> Header:
+    number = int(name[1:])
+    return Header(number, hash_of(name), hash_of(below or f"{name[0]}{number - 1}"), 1_700_000_000 + number)
+
+
+def block(name: str, below: str | None = None, *, transactions: int = 1, value: str = "0x1") -> Block:
+    """A block with transactions of one transfer each."""
+    place = header(name, below)
+    hashes = [hash_of(f"{name}/{index}") for index in range(transactions)]
+    parties = ["0x" + party[2:].rjust(64, "0") for party in (ALICE, BOB)]
+    logs = [
+        RpcLog(COIN, [TRANSFER, *parties], "0x" + "1".rjust(64, "0"), hex(index), each, hex(index), place.hash)
+        for index, each in enumerate(hashes)
+    ]
+    return Block(
+        header=place,
+        transaction_count=transactions,
+        gas_used=21_000,
+        gas_limit=30_000_000,
+        base_fee_per_gas=7,
+        transactions=[RpcTransaction(each, ALICE, value, hex(index), BOB, "0x7") for index, each in enumerate(hashes)],
+        receipts=[
+            RpcReceipt(each, hex(index), place.hash, "0x5208", [logs[index]], status="0x1")
+            for index, each in enumerate(hashes)
+        ],
+        logs=logs,
+        arrived=1_700_000_000_000,
+    )
+
+
+class Daemon:
+    """A teller, and what stands in for the log beside it: the journal's keys, and a reader who folds what is told."""
+
+    def __init__(self, *, confirmations: tuple[int, ...] = (1,), max_depth: int = 8) -> None:
+        self.rules = Rules(chain="sim", native="ETH", transactions="all", transfers="all", confirmations=confirmations)
+        self.max_depth = max_depth
+        self.journal = Journal("sim")
+        self.state: dict[str, bytes] = {}
+        self.fold = Fold()
+        self.told: list[Event] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Another teller, which knows what the journal knows."""
+        told = self.state.get("chain/sim/checkpoint")
+        orphaned = {
+            key.rsplit("/", 1)[1]: (int(key.rsplit("/", 2)[1]), int(row)) for key, row in self._rows("orphaned")
+        }
+        waiting = {int(key.rsplit("/", 1)[1]): _waiting.decode(row) for key, row in self._rows("waiting")}
+        self.teller = Teller(
+            self.rules,
+            _checkpoint.decode(told) if told else Checkpoint(chain_id=1),
+            max_depth=self.max_depth,
+            waiting=waiting,
+            orphaned=orphaned,
+        )
+
+    def _rows(self, kind: str) -> list[tuple[str, bytes]]:
+        return [(key, row) for key, row in sorted(self.state.items()) if key.startswith(f"chain/sim/{kind}/")]
+
+    def open_at(self, number: int) -> list[Event]:
+        rows = [row for key, row in self._rows("open") if f"/{number:015d}/" in key]
+        return [event for row in rows for event in _events.decode(row)]
+
+    def adopt(self, *blocks: Block, upon: Header | None = None) -> list[str]:
+        """A step that puts these blocks upon `upon`, by default the tip; the events in short."""
+        window = self.teller.window
+        ancestor = upon or window.tip
+        orphaned = window.above(upon) if upon else []
+        told = {one.number: self.open_at(one.number) for one in orphaned}
+        events, changes, headers = self.teller.step(Step(ancestor, orphaned, list(blocks)), told, 1_700_000_000_000)
+        window.replace(headers)
+        return self._commit(events, changes)
+
+    def finality(self, **marks: Header) -> list[str]:
+        return self._commit(*self.teller.finality(marks, 1_700_000_000_000))
+
+    def _commit(self, events: list[Event], changes: list[Change]) -> list[str]:
+        drops, puts = net(changes)
+        self.state = {
+            key: row for key, row in self.state.items() if not any(first <= key < beyond for first, beyond in drops)
+        } | puts
+        self.told += events
+        for event in events:
+            self.fold.apply(json.loads(encode(event)))
+        return [short(json.loads(encode(event))) for event in events]
+
+
+def short(event: dict[str, Any]) -> str:
+    """`-transfer b7`, `confirmed(3) a5`, `reorg 2`: what an event says, at a glance."""
+    data = event["data"]
+    kind = {
+        "block_new": "block", "token_transfer": "transfer", "transaction_confirmed": "confirmed",
+        "block_finalized": data.get("tag"), "chain_reorg": "reorg",
+    }[event["type"]]  # fmt: skip
+    if kind == "reorg":
+        return f"reorg {data['depth']}"
+    depth = f"({data['confirmations']})" if kind == "confirmed" else ""
+    name = bytes.fromhex(data["block_hash"][2:]).lstrip(b"\0").decode()
+    return f"{'-' if event.get('removed') else ''}{kind}{depth} {name}"
+
+
+def test_a_block_is_told_with_its_transactions_each_before_its_logs():
+    told = Daemon().adopt(block("a5", transactions=2))
+    assert told == ["block a5", "confirmed(1) a5", "transfer a5", "confirmed(1) a5", "transfer a5"]
+
+
+def test_a_reorganisation_is_told_first_then_the_retractions_newest_first_then_the_new_blocks_oldest_first():
+    daemon = Daemon()
+    daemon.adopt(*(block(f"a{number}", transactions=0) for number in (5, 6)), block("a7"))
+    told = daemon.adopt(block("b6", "a5", transactions=0), block("b7"), upon=header("a5"))
+    assert told == [
+        "reorg 2", "-transfer a7", "-confirmed(1) a7", "-block a7", "-block a6",
+        "block b6", "block b7", "confirmed(1) b7", "transfer b7",
+    ]  # fmt: skip
+
+
+def test_a_rollback_is_a_reorganisation_without_new_blocks():
+    daemon = Daemon()
+    daemon.adopt(*(block(f"a{number}", transactions=0) for number in (5, 6, 7)))
+    assert daemon.adopt(upon=header("a6", "a5")) == ["reorg 1", "-block a7"]
+    assert daemon.teller.window.tip == header("a6")
+
+
+def test_going_back_and_forth_between_branches_never_tells_an_id_twice():
+    daemon = Daemon(confirmations=(1, 2))
+    daemon.adopt(block("a5"), block("a6"), block("a7"))
+    for _ in range(3):  # the fold checks the ids
+        assert daemon.adopt(block("b6", "a5"), block("b7"), upon=header("a5"))[0] == "reorg 2"
+        daemon.restart()
+        assert daemon.adopt(block("a6"), block("a7"), upon=header("a5"))[0] == "reorg 2"
+    assert daemon.fold.blocks == {5: hash_of("a5"), 6: hash_of("a6"), 7: hash_of("a7")}
+
+
+def test_a_threshold_is_told_by_the_block_that_reaches_it():
+    daemon = Daemon(confirmations=(1, 3))
+    daemon.adopt(block("a5"), block("a6", transactions=0))
+    assert daemon.adopt(block("a7", transactions=0)) == ["block a7", "confirmed(3) a5"]
+    assert daemon.adopt(block("a8", transactions=0)) == ["block a8"]
+
+
+def test_one_step_of_many_blocks_tells_the_same_as_many_steps_of_one():
+    blocks = [block(f"a{number}") for number in range(5, 25)]
+    at_once, one_by_one = Daemon(confirmations=(1, 3, 6)), Daemon(confirmations=(1, 3, 6))
+    at_once.adopt(*blocks)
+    for each in blocks:
+        one_by_one.adopt(each)
+        one_by_one.restart()
+    assert [event.id for event in at_once.told] == [event.id for event in one_by_one.told]
+    assert at_once.adopt(block("b20", "a19"), upon=header("a19")) == one_by_one.adopt(
+        block("b20", "a19"), upon=header("a19")
+    )
+
+
+def test_a_told_threshold_is_not_told_again_when_the_chain_grows_anew_above_it():
+    daemon = Daemon(confirmations=(1, 3))
+    daemon.adopt(block("a5"), block("a6", transactions=0), block("a7", transactions=0))
+    daemon.restart()
+    told = daemon.adopt(block("b6", "a5", transactions=0), upon=header("a5"))
+    assert told == ["reorg 2", "-block a7", "-block a6", "block b6"]
+    daemon.restart()
+    assert daemon.adopt(block("b7", transactions=0)) == ["block b7"]
+    assert daemon.adopt(block("b8", transactions=0)) == ["block b8"]
+
+
+def test_what_was_not_deep_enough_before_a_reorganisation_is_told_when_it_is():
+    daemon = Daemon(confirmations=(1, 4))
+    daemon.adopt(block("a5"), block("a6", transactions=0), block("a7", transactions=0))
+    daemon.adopt(block("b6", "a5", transactions=0), upon=header("a5"))
+    daemon.restart()
+    assert daemon.adopt(block("b7", transactions=0)) == ["block b7"]
+    assert daemon.adopt(block("b8", transactions=0)) == ["block b8", "confirmed(4) a5"]
+
+
+def test_a_threshold_goes_with_the_block_of_its_transaction():
+    daemon = Daemon(confirmations=(1, 3))
+    daemon.adopt(block("a4", transactions=0), block("a5"), block("a6", transactions=0), block("a7", transactions=0))
+    told = daemon.adopt(block("b5", "a4", transactions=0), upon=header("a4"))
+    assert told == [
+        "reorg 3", "-block a7", "-block a6", "-confirmed(3) a5", "-transfer a5", "-confirmed(1) a5", "-block a5",
+        "block b5",
+    ]  # fmt: skip
+
+
+def test_a_transaction_that_was_orphaned_is_never_confirmed():
+    daemon = Daemon(confirmations=(1, 2))
+    daemon.adopt(block("a5", transactions=0), block("a6"))
+    daemon.adopt(block("b6", "a5", transactions=0), upon=header("a5"))
+    assert daemon.adopt(block("b7", transactions=0)) == ["block b7"]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["the same daemon", "restarted"])
+def test_a_malformed_part_leaves_no_trace_of_its_step(again):
+    daemon = Daemon(confirmations=(1, 2))
+    daemon.adopt(block("a5"), block("a6"))
+    with pytest.raises(ValueError, match="0xzz"):
+        daemon.adopt(block("b6", "a5"), block("b7", value="0xzz"), upon=header("a5"))
+    if not again:
+        daemon.restart()
+    # The chain goes on otherwise: nothing of b6 may be confirmed, and a6 was never orphaned.
+    assert daemon.adopt(block("a7", transactions=0)) == ["block a7", "confirmed(2) a6"]
+    other = Daemon(confirmations=(1, 2))
+    for told in (block("a5"), block("a6")), (block("a7", transactions=0),):
+        other.adopt(*told)
+    assert [event.id for event in daemon.told] == [event.id for event in other.told]
+    assert daemon.state == other.state
+
+
+def test_a_mark_of_finality_is_told_when_it_moves_up():
+    daemon = Daemon()
+    daemon.adopt(*(block(f"a{number}", transactions=0) for number in range(1, 8)))
+    assert daemon.finality(safe=header("a5"), finalized=header("a3")) == ["safe a5", "finalized a3"]
+    daemon.restart()
+    assert daemon.finality(safe=header("a5"), finalized=header("a3")) == []
+    assert daemon.finality(safe=header("a4"), finalized=header("a4")) == ["finalized a4"]
+
+
+def test_a_mark_goes_with_its_block_and_comes_back_anywhere_above_the_one_before():
+    daemon = Daemon()
+    daemon.adopt(*(block(f"a{number}", transactions=0) for number in range(1, 8)))
+    daemon.finality(safe=header("a2"))
+    daemon.finality(safe=header("a6"))
+    told = daemon.adopt(block("b6", "a5", transactions=0), upon=header("a5"))
+    assert told == ["reorg 2", "-block a7", "-safe a6", "-block a6", "block b6"]
+    daemon.restart()
+    assert daemon.finality(safe=header("a5")) == ["safe a5"]
+    assert daemon.finality(safe=header("b6", "a5")) == ["safe b6"]
+
+
+def test_marks_below_the_window_are_never_told_again():
+    daemon = Daemon(max_depth=4)
+    for number in range(1, 20):
+        daemon.adopt(block(f"a{number}", transactions=0))
+        daemon.finality(safe=header(f"a{number}"))
+    daemon.adopt(block("b16", "a15", transactions=0), upon=header("a15"))
+    assert daemon.finality(safe=header("a14")) == []
+    assert len(daemon.teller.checkpoint.marks["safe"]) <= 5
+
+
+def test_the_journal_keeps_what_can_still_be_asked_for_and_no_more():
+    daemon = Daemon(confirmations=(1, 3), max_depth=4)
+    for number in range(1, 101):
+        daemon.adopt(block(f"a{number}"))
+        if number % 10 == 0:
+            daemon.adopt(block(f"b{number}", f"a{number - 1}"), upon=header(f"a{number - 1}"))
+            daemon.adopt(block(f"a{number}"), upon=header(f"a{number - 1}"))
+    kinds = [key.split("/")[2] for key in daemon.state]
+    assert kinds.count("open") <= 2 * (4 + 1)  # a block's own events, and its third confirmation
+    assert kinds.count("waiting") == 2
+    assert kinds.count("orphaned") == 2  # a100 and b100; a90 and b90 are out of reach
+    assert kinds.count("checkpoint") == 1
+
+
+def test_the_deepest_reorganisation_that_is_allowed_retracts_every_event():
+    daemon = Daemon(confirmations=(1, 3), max_depth=4)
+    for number in range(1, 21):
+        daemon.adopt(block(f"a{number}"))
+    daemon.restart()
+    daemon.adopt(block("b17", "a16"), upon=header("a16"))
+    assert sorted(daemon.fold.blocks) == list(range(1, 18))
+    assert {hash_of("a17"), hash_of("a20")}.isdisjoint(
+        event["data"]["block_hash"] for event in daemon.fold.open.values() if event["type"] != "chain_reorg"
+    )
+    depths = [data["confirmations"] for data in daemon.fold.of_type("transaction_confirmed")]
+    assert (depths.count(1), depths.count(3)) == (17, 16)
