@@ -84,7 +84,7 @@ def redact_url(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{hidden}"
 
 
-_URL = re.compile(r"\b(?:wss?|https?)://[^\s\"'<>]+", re.IGNORECASE)
+_URL = re.compile(r"\b(?:wss?|https?)://[^\s\"'<>]*[^\s\"'<>:,.;)]", re.IGNORECASE)
 
 
 def redact(text: str) -> str:

@@ -142,3 +142,9 @@ def test_urls_in_a_text_are_redacted():
     text = "GET HTTPS://a.example/SECRET failed (see 'wss://u:SECRET@b.example/x?y'), <ws://c.example:1/SECRET>"
     assert redact(text) == "GET https://a.example/… failed (see 'wss://b.example/…'), <ws://c.example:1/…>"
     assert redact("no url: at all") == "no url: at all"
+
+
+def test_a_url_ends_before_the_punctuation_behind_it():
+    assert redact("ws://127.0.0.1:8545: no answer, see https://a.example/v3/KEY.") == (
+        "ws://127.0.0.1:8545: no answer, see https://a.example/…."
+    )
