@@ -53,8 +53,9 @@ class HttpEndpoint(Endpoint):
         assert self._lost is not None  # noqa: S101 - set before anything is opened
         failed = 0
         while not self._lost.done():
-            rest = self.resting_until - time.monotonic()
-            await asyncio.wait((self._lost,), timeout=max(self._interval, rest))
+            await asyncio.wait((self._lost,), timeout=self._interval)
+            if time.monotonic() < self.resting_until:
+                continue
             try:
                 await self.latest()
                 failed = 0
