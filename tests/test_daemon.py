@@ -193,9 +193,8 @@ async def test_a_full_disk_stops_ingestion_says_so_and_loses_nothing(tmp_path, d
         assert await daemon.stop() == 0
 
 
+@pytest.mark.parametrize("disk", ["disk"], indirect=True)  # a limit goes with its process
 async def test_killed_on_a_full_disk_and_started_on_it_again(tmp_path, disk):
-    if isinstance(disk, Limited):
-        pytest.skip("a limit goes with its process")
     world = World(5)
     async with following(tmp_path, world, log={"path": str(disk.folder / "events.db")}) as (daemon, _):
         client = Client(daemon.url)
@@ -452,7 +451,7 @@ class Distant(Honest):
     """A node behind a slow line."""
 
     def answer(self, request: Request, view: View, reply: bytes | RpcError) -> Late:
-        return Late(0.1, reply)
+        return Late(0.05, reply)
 
 
 class Tattler(Honest):
@@ -507,6 +506,67 @@ async def test_no_secret_of_an_endpoint_is_told_anywhere(tmp_path, verbosity):
                 assert secret not in text, [line for line in text.splitlines() if secret in line][:3]
         assert "no-ws" in told[1]
         assert "401" in told[0]
+
+
+# --- strangers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a port that speaks none
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /events?since=\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\nA\x00: b\r\n\r\n",
+        b"GET /events?types=%00%1b[2J%e2%80%ae HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"",
+    ],
+    ids=["tls", "version", "huge", "zero", "escapes", "nothing"],
+)
+async def test_a_broken_request_is_turned_away_and_leaves_no_trace(tmp_path, request_bytes):
+    async with Daemon(tmp_path / "daemon") as daemon:
+        before = daemon.stderr.read_bytes()
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rsplit(":", 1)[1]))
+        writer.write(request_bytes)
+        writer.write_eof()
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+        writer.close()
+        assert not answer or answer.split()[1].startswith(b"4"), answer
+        assert b"\x1b" not in answer
+        assert (await daemon.get("/health"))["status"] == "ok"
+        assert daemon.stderr.read_bytes() == before
+
+
+async def test_whoever_reads_its_log_may_leave(tmp_path):
+    """`serve 2>&1 >/dev/null | head -1`: no reason to stop ingesting."""
+    world = World(1)
+    async with SimulatedNode(world) as node:
+        daemon = Daemon(tmp_path / "daemon", chains=[follows(node.url)])
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, "-c", str(daemon.config), "serve"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+        try:
+            assert process.stdout is not None
+            daemon.url = (await process.stdout.readline()).decode().removeprefix("listening on ").strip()
+            for number in (1, 2):
+                process._transport.get_pipe_transport(number).close()
+            world.mine(5)
+            daemon.stderr.touch()
+            await daemon.reached(world.head.hash)
+            world.reorg(2)  # it would say so
+            await daemon.reached(world.head.hash)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 # --- nodes --------------------------------------------------------------------------------------------------------
@@ -572,7 +632,7 @@ async def test_a_daemon_without_its_nodes_serves_and_recovers_when_one_comes(tmp
 
 async def test_what_is_no_terminal_gets_json_and_progress_in_lines(tmp_path):
     world = World(1, transactions=(0, 1))
-    world.mine(3000)
+    world.mine(2000)
     async with (
         SimulatedNode(world, conduct=Distant()) as node,
         Daemon(tmp_path / "daemon", chains=[follows(node.url)]) as daemon,
@@ -587,8 +647,8 @@ async def test_what_is_no_terminal_gets_json_and_progress_in_lines(tmp_path):
     told = lines(daemon)
     assert all({"timestamp", "level", "event"} <= set(line) for line in told)
     progress = [line for line in told if line["event"] == "reading history"]
-    assert progress[0]["of"] == 3000
-    assert 0 <= progress[0]["block"] < 3000
+    assert progress[0]["of"] == 2000
+    assert 0 <= progress[0]["block"] < 2000
 
 
 class Terminal:
@@ -612,7 +672,7 @@ class Terminal:
 
 async def test_a_terminal_gets_text_and_a_progress_bar(tmp_path):
     world = World(1, transactions=(0, 1))
-    world.mine(3000)
+    world.mine(2000)
     terminal = Terminal()
     async with SimulatedNode(world, conduct=Distant()) as node:
         daemon = Daemon(tmp_path / "daemon", chains=[follows(node.url)])
