@@ -122,7 +122,9 @@ class Teller:
         mark.peaks.append((ancestor.number, tip.number))
         mark.marks = {tag: [one for one in heights if one <= ancestor.number] for tag, heights in mark.marks.items()}
         if mark.first is not None and ancestor.number < mark.first:
+            # Nothing that was told is left: it begins anew, maybe lower.
             mark.first = None if not blocks else blocks[0].header.number
+            mark.peaks = []
 
     def _tell(self, block: Block, events: list[Event], changes: list[Change], *, keep_open: bool, top: int) -> None:
         """The events of one new block, and of the confirmations that it brings to older ones."""

@@ -291,3 +291,14 @@ def test_the_deepest_reorganisation_that_is_allowed_retracts_every_event():
     )
     depths = [data["confirmations"] for data in daemon.fold.of_type("transaction_confirmed")]
     assert (depths.count(1), depths.count(3)) == (17, 16)
+
+
+def test_a_chain_that_is_told_from_a_lower_block_after_a_rollback_confirms_what_comes():
+    daemon = Daemon(confirmations=(1, 2))
+    daemon.adopt(block("a7", transactions=0), block("a8", transactions=0))
+    daemon.adopt(upon=Header(6, hash_of("a6"), "", 0))
+    daemon.restart()
+    assert daemon.fold.blocks == {}
+    assert daemon.teller.checkpoint.first is None
+    assert daemon.adopt(block("b5", "a4")) == ["block b5", "confirmed(1) b5", "transfer b5"]
+    assert daemon.adopt(block("b6")) == ["block b6", "confirmed(1) b6", "transfer b6", "confirmed(2) b5"]

@@ -313,3 +313,18 @@ async def test_one_failure_does_not_end_the_marks_of_finality(tmp_path, monkeypa
             world.mine()
             await asyncio.sleep(0.05)
     assert lie.told == 1
+
+
+async def test_a_rollback_below_where_telling_began_is_noticed(tmp_path):
+    world = small_world(10, 30)
+    async with (
+        SimulatedNode(world) as node,
+        opened_log(tmp_path) as log,
+        followed(log, chain_settings(node.url, start="latest")) as chain,
+    ):
+        await reached(chain, world.head.hash)
+        world.switch(world.canonical[27].hash)
+        await reached(chain, world.head.hash)
+        world.mine(3)
+        await reached(chain, world.head.hash)
+        assert (await folded(log)).blocks == {number: world.canonical[number].hash for number in (27, 28, 29, 30)}

@@ -115,3 +115,10 @@ def test_another_lower_head_starts_the_count_anew(window):
     patience = Patience(answers=2, seconds=0.0)
     assert not patience.missing(window.tip, window.at(8), 0.0)
     assert not patience.missing(window.tip, window.at(7), 1.0)
+
+
+def test_a_rollback_below_where_telling_began_orphans_all_that_was_told():
+    window = Window(9, chain(5, 6))
+    assert walk_of(window, first=5).receive(Header(3, "a3", "a2", 3)) == Found(Header(4, "a4", "", 5))
+    # Below the window is not below all that was told.
+    assert isinstance(walk_of(window, first=2).receive(Header(3, "a3", "a2", 3)), TooDeep)

@@ -21,7 +21,7 @@ from chainwatch.chain.evm import fetch
 from chainwatch.chain.evm.block import MALFORMED, Block, Header
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.fetch import Needs, Pace, Setback
-from chainwatch.chain.evm.head import Ask, Patience, TooDeep, Walk, Window, judge
+from chainwatch.chain.evm.head import Ask, Found, Patience, TooDeep, Walk, Window, judge
 from chainwatch.chain.evm.link import SLACK, choose
 from chainwatch.chain.evm.profile import Profile
 from chainwatch.chain.evm.status import Situation, describe
@@ -218,9 +218,9 @@ class Follower:
                 # It may be a balanced backend on a branch that is gone: the newest word counts.
                 head = await endpoint.latest()
                 verdict = judge(sink.window, head)
-            if verdict == "behind":
+            if verdict == "behind" and not self._below_all(head):
                 return
-            if verdict == "known":
+            if verdict in ("known", "behind"):
                 await self._known(endpoint, head)
                 break
             if verdict == "first":
@@ -255,14 +255,26 @@ class Follower:
             return
         if not self._patience.missing(tip, head, now):
             return
-        walk = Walk(self._sink.window, max_depth=self._max_depth, finalized=self._sink.finalized, first=None)
-        found = walk.receive(head)
+        found = self._walk().receive(head)
         if isinstance(found, TooDeep):
             self._halt(endpoint, found.reason)
-        else:
+        elif isinstance(found, Found):
             self._logger.warning("the chain was rolled back", tip=tip.number, head=head.number)
             self.reorgs += 1
-            await self._sink.commit(Step(head, self._sink.window.above(head), []))
+            await self._sink.commit(Step(found.ancestor, self._sink.window.above(found.ancestor), []))
+
+    def _below_all(self, head: Header) -> bool:
+        """The head is below the block at which telling began, and not so far that it can only be a node that syncs."""
+        window = self._sink.window
+        return (
+            window.tip is not None
+            and window.oldest == self._sink.first
+            and (window.tip.number - head.number <= self._max_depth)
+        )
+
+    def _walk(self) -> Walk:
+        sink = self._sink
+        return Walk(sink.window, max_depth=self._max_depth, finalized=sink.finalized, first=sink.first)
 
     async def _adopt(self, endpoint: Endpoint, head: Header, *, child: bool) -> bool:
         """Take the endpoint's chain up to `head`. False where that would be too deep a reorganisation."""
@@ -288,9 +300,7 @@ class Follower:
         below = head if head.number <= tip.number else await fetch.header_at(endpoint, tip.number)
         if below is None:
             raise Setback(f"the node names block {head.number} and does not have block {tip.number}")
-        walk = Walk(
-            self._sink.window, max_depth=self._max_depth, finalized=self._sink.finalized, first=self._sink.first
-        )
+        walk = self._walk()
         while isinstance(found := walk.receive(below), Ask):
             parent = await fetch.header_by_hash(endpoint, found.hash)
             if parent is None or parent.number != below.number - 1:

@@ -127,9 +127,10 @@ class Walk:
         if parent is not None and parent.hash == block.parent_hash:
             return self._allowed(parent, tip)
         if block.number <= window.oldest:
-            if block.number == self._first:
-                # All that was ever told is orphaned, and nothing below it was told.
-                return self._allowed(Header(block.number - 1, block.parent_hash, "", block.timestamp), tip)
+            if self._first is not None and block.number <= self._first == window.oldest:
+                # All that was ever told is orphaned, and nothing below it was told. A lower block: by a rollback.
+                lowest = block if block.number == self._first else window.headers[0]
+                return self._allowed(Header(lowest.number - 1, lowest.parent_hash, "", lowest.timestamp), tip)
             kept = len(window)
             return TooDeep(f"the node's chain shares none of the newest {kept} blocks with what was told")
         # Even the best parent would be too deep: no need to ask for it.
