@@ -540,6 +540,18 @@ async def test_a_broken_request_is_turned_away_and_leaves_no_trace(tmp_path, req
         assert daemon.stderr.read_bytes() == before
 
 
+async def test_whoever_opens_the_address_it_printed_is_told_what_there_is(tmp_path):
+    async with (
+        Daemon(tmp_path / "daemon") as daemon,
+        aiohttp.ClientSession() as session,
+        session.get(daemon.url + "/") as answer,
+    ):
+        assert answer.status == 404
+        hint = json.loads(await answer.read())["hint"]
+        for path in ("/events", "/events/history", "/v1/stats", "/health"):
+            assert path in hint
+
+
 async def test_whoever_reads_its_log_may_leave(tmp_path):
     """`serve 2>&1 >/dev/null | head -1`: no reason to stop ingesting."""
     world = World(1)

@@ -81,7 +81,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
         return problem.answer(Problem(405, f"{request.method} is not possible here", headers={"Allow": allowed}))
     except web.HTTPNotFound:
-        return problem.answer(Problem(404, f"there is nothing at {request.path}"))
+        there = "there is: /events, /events/{type or category}, /events/history, /v1/stats, /health"
+        return problem.answer(Problem(404, f"there is nothing at {request.path}", more={"hint": there}))
     except web.HTTPException as error:
         return problem.answer(Problem(error.status, error.reason))
     except ConnectionError:
