@@ -118,6 +118,10 @@ async def block_by_hash(endpoint: Endpoint, wanted: Header, needs: Needs) -> Blo
         block = await _with_logs(endpoint, told, found, needs)
     if block.header != wanted:
         raise Setback(f"asked for block {wanted.hash}, the node gave {block.header.hash} or another parent", lie=True)
+    head = endpoint.head
+    if head is not None and head.hash == wanted.hash:
+        # What was pushed was known from then on; the rest only came after it.
+        return msgspec.structs.replace(block, arrived=endpoint.head_arrived)
     return block
 
 

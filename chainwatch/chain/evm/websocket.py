@@ -8,6 +8,8 @@ answers run ahead of the heads that were pushed, the subscription is dead, and t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import time
 from typing import Any
 
@@ -24,6 +26,9 @@ MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes of one answer. The receipts of a full block of mainnet are 1 to 5 MB; the library's 1 MiB is too small."""
 MISSED = 3
 """Blocks found by asking, one after another, that the subscription should have pushed."""
+
+FEW = 8
+"""Requests under way up to which an answer is waited for, and not one of many."""
 
 _header = msgspec.json.Decoder(RpcHeader)
 
@@ -68,9 +73,9 @@ class WebSocketEndpoint(Endpoint):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            await connection.close()
 
     async def _subscribe(self) -> None:
         told = await self.start("eth_subscribe", ["newHeads"])
@@ -106,17 +111,19 @@ class WebSocketEndpoint(Endpoint):
     def _transmit(self, number: int, method: str, params: list[Any]) -> None:
         self._outgoing.put_nowait(rpc.request(number, method, params))
 
-    async def _write(self, socket: ClientConnection) -> None:
+    async def _write(self, connection: ClientConnection) -> None:
         try:
             while True:
-                await socket.send(await self._outgoing.get(), text=True)
+                await connection.send(await self._outgoing.get(), text=True)
+                if len(self._pending) <= FEW:
+                    _acknowledge_quickly(connection)
         except ConnectionClosed as error:
             self._lose(self.explain(error))
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, connection: ClientConnection) -> None:
         try:
             while True:
-                message = rpc.message(await socket.recv(decode=False))
+                message = rpc.message(await connection.recv(decode=False))
                 if message.method is None:
                     self._received(message)
                 elif message.method == "eth_subscription":
@@ -128,3 +135,14 @@ class WebSocketEndpoint(Endpoint):
             self._lose(self.explain(error))
         except MALFORMED as error:
             self._lose(f"it sent what is no JSON-RPC: {self.explain(error)}")
+
+
+def _acknowledge_quickly(connection: ClientConnection) -> None:
+    """
+    Ask the kernel not to hold back acknowledgements for what comes next: a node that leaves Nagle's algorithm on
+    sends the second of two small answers only when the first is acknowledged, and Linux may take 40 ms for that. The
+    option does not last (tcp(7)), so it is set with each request.
+    """
+    if (raw := connection.transport.get_extra_info("socket")) is not None and hasattr(socket, "TCP_QUICKACK"):
+        with contextlib.suppress(OSError):  # it may be closed by now
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
