@@ -6,6 +6,7 @@ import pytest
 
 from chainwatch.chain.evm.link import (
     HELD,
+    LONGEST_ASKED,
     LONGEST_WAIT,
     WRONG_CHAIN_WAIT,
     Dropped,
@@ -119,3 +120,8 @@ def test_of_bad_ones_the_least_bad_is_used():
 
 def test_none_is_used_where_none_is_ready():
     assert choose([standing(ready=False)], 50.0, grace=3.0) is None
+
+
+def test_an_endpoint_that_asks_for_a_year_is_tried_again_before(link):
+    link.receive(Due(), 0.0)
+    assert link.receive(Limited("HTTP 429", float("inf")), 0.0) == Wait(LONGEST_ASKED)

@@ -74,3 +74,9 @@ def test_a_request_and_a_notification_are_what_the_wire_says():
     told = message(b'{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":"0x1","result":{"a":1}}}')
     assert told.method == "eth_subscription"
     assert bytes(notification(told.params).result) == b'{"a":1}'
+
+
+@pytest.mark.parametrize("seconds", ["9" * 400, '"soon"', "null", "[]", "{}"])
+def test_a_wait_that_is_no_number_of_seconds_is_none(seconds):
+    told = '{"id":1,"error":{"code":-32005,"message":"x","data":{"rate":{"backoff_seconds":%s}}}}' % seconds  # noqa: UP031
+    assert message(told).error.retry_after is None
