@@ -611,6 +611,11 @@ async def test_only_nodes_of_another_chain_leave_the_daemon_disconnected_and_not
     ):
         told = await becomes(daemon, "disconnected")
         assert "99" in told["reason"]
+
+        async def is_told() -> bool:
+            return "disconnected" in states(await daemon.history())
+
+        await until(is_told, "a chain_status tells it")
         assert {event["type"] for event in await daemon.history()} == {"chain_status"}
 
 
