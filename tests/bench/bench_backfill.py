@@ -33,9 +33,9 @@ from chainwatch.chain.evm import rpc
 from chainwatch.chain.evm.profile import profile
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
 
-BLOCKS = 5000
+BLOCKS = 12_000
 IN_FLIGHT = 128
-ROUNDS = 5
+ROUNDS = 3
 ROUND_TRIP = 0.03
 """Seconds."""
 

@@ -65,20 +65,27 @@ class Setback(Exception):
 
 
 class Pace:
-    """How many blocks to ask for at once: one more with each round of good answers, half after a refusal."""
+    """
+    How many blocks to ask for at once: twice as many with each round of good answers until the first refusal, half
+    after each, and a few more with each good round then.
+    """
 
     def __init__(self, first: int = 16, most: int = 128) -> None:
         self._blocks = float(first)
         self._most = most
+        self._refused = False
 
     @property
     def blocks(self) -> int:
         return int(self._blocks)
 
     def succeeded(self) -> None:
-        self._blocks = min(self._most, self._blocks + 1 / self._blocks * 4)
+        """One block came."""
+        self._blocks = min(self._most, self._blocks + (4 / self._blocks if self._refused else 1))
 
     def limited(self) -> None:
+        """The node said that it is too much."""
+        self._refused = True
         self._blocks = max(1.0, self._blocks / 2)
 
 
