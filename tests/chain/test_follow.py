@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from ingestion import agrees, chain_settings, folded, followed, opened_log, reached, told
+from ingestion import agrees, becomes, chain_settings, folded, followed, opened_log, reached, told
 from lies import BLOCKS, READS, RECEIPTS, Fails, Falsehood, Heads, Liar, Lie
 
 from chainwatch.chain.simulated import RpcError, SimulatedNode, World
@@ -223,11 +223,14 @@ async def test_endpoints_of_one_host_are_told_apart(tmp_path):
             await reached(chain, world.head.hash)
             first, second = chain.follower.endpoints
             assert first.name == second.name
+            async with asyncio.timeout(10):
+                while not (first.ready and second.ready):
+                    await asyncio.sleep(0.005)
             chain.follower._halt(first, "for the test")
             assert chain.follower.halted is None
             world.mine()
             await reached(chain, world.head.hash)
-            assert chain.follower.state == "degraded"
+            await becomes(chain, "degraded")
             assert "for the test" in (chain.follower.reason or "")
 
 
