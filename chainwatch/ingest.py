@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from chainwatch.chain.evm.block import Block, Header
-from chainwatch.chain.evm.follow import Step
 from chainwatch.chain.evm.head import Window
+from chainwatch.chain.evm.step import Step
 from chainwatch.derive.blocks import block_finalized, block_new, chain_reorg
 from chainwatch.derive.rules import Rules
 from chainwatch.derive.transactions import Included, confirmed, included

@@ -114,9 +114,7 @@ def transfers_of(world: World) -> Counter[tuple[str, int]]:
     for block in world.canonical.values():
         for index, log in enumerate(block.logs):
             first, count = (log.topics[0] if log.topics else ""), len(log.topics)
-            if first == TRANSFER and count in (3, 4):
-                found[block.hash, index] += 1
-            elif first == TRANSFER_SINGLE:
+            if (first == TRANSFER and count in (3, 4)) or first == TRANSFER_SINGLE:
                 found[block.hash, index] += 1
             elif first == TRANSFER_BATCH:
                 found[block.hash, index] += int(log.data[2 + 128 : 2 + 192], 16)

@@ -9,7 +9,7 @@ import pytest
 from fold import Fold
 
 from chainwatch.chain.evm.block import Block, Header, RpcLog, RpcReceipt, RpcTransaction
-from chainwatch.chain.evm.follow import Step
+from chainwatch.chain.evm.step import Step
 from chainwatch.derive.rules import Rules
 from chainwatch.derive.transfers import TRANSFER
 from chainwatch.event import Event, encode

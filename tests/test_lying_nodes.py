@@ -80,6 +80,9 @@ async def test_over_http_heads_come_by_asking(tmp_path):
     world.mine(5)
     async with SimulatedNode(world) as node, opened_log(tmp_path) as log:
         async with followed(log, chain_settings(node.http_url)) as chain:
+            for depth in (1, 3):
+                await reached(chain, world.head.hash)
+                world.reorg(depth, depth + 1)
             await live(world, 3)
             world.mine()
             await reached(chain, world.head.hash)
@@ -236,13 +239,16 @@ async def test_the_preferred_endpoint_is_used_again_when_it_is_back(tmp_path):
 async def test_a_chain_without_new_blocks_is_called_stalled_and_goes_on(tmp_path):
     world = small_world(13)
     world.mine(5)
-    async with SimulatedNode(world) as node, opened_log(tmp_path) as log:
-        async with followed(log, chain_settings(node.url, stall_after=0.3)) as chain:
-            await reached(chain, world.head.hash)
-            await becomes(chain, "stalled")
-            world.mine()
-            await reached(chain, world.head.hash)
-            await becomes(chain, "connected")
+    async with (
+        SimulatedNode(world) as node,
+        opened_log(tmp_path) as log,
+        followed(log, chain_settings(node.url, stall_after=0.3)) as chain,
+    ):
+        await reached(chain, world.head.hash)
+        await becomes(chain, "stalled")
+        world.mine()
+        await reached(chain, world.head.hash)
+        await becomes(chain, "connected")
 
 
 async def test_the_same_chain_read_again_gives_the_same_ids(tmp_path):

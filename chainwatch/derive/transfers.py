@@ -56,13 +56,13 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
         token = tokens.get(contract)
         if not everything and token is None and sender[0] not in wallets and to[0] not in wallets:
             continue
-        index = int(log.log_index, 16)
+        index, tx_hash = int(log.log_index, 16), log.transaction_hash.lower()
         batch = topic == TRANSFER_BATCH
         for place, (token_id, amount) in enumerate(parts):
             position = f"{index}.{place}" if batch else index
             yield Event(
                 # As `event_id` joins them: no subject and no threshold.
-                id=identify(f"{block_parts}{log.transaction_hash}{PART}{position}{PART}{PART}{PART}{retracted}"),
+                id=identify(f"{block_parts}{tx_hash}{PART}{position}{PART}{PART}{PART}{retracted}"),
                 type="token_transfer",
                 timestamp=timestamp,
                 observed_at=observed,
@@ -77,7 +77,7 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
                     amount=str(amount),
                     token_id=None if token_id is None else str(token_id),
                     batch_index=place if batch else None,
-                    tx_hash=log.transaction_hash.lower(),
+                    tx_hash=tx_hash,
                     transaction_index=int(log.transaction_index, 16),
                     log_index=index,
                     block_number=header.number,

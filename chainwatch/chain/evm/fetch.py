@@ -34,6 +34,7 @@ from chainwatch.chain.evm.block import (
     receipts_decoder,
 )
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
+from chainwatch.chain.evm.pace import Pace
 from chainwatch.chain.evm.verify import hash_of, logs_problem, receipts_problem
 
 RANGE = 128
@@ -62,31 +63,6 @@ class Setback(Exception):
     def __init__(self, reason: str, *, lie: bool = False) -> None:
         super().__init__(reason)
         self.lie = lie
-
-
-class Pace:
-    """
-    How many blocks to ask for at once: twice as many with each round of good answers until the first refusal, half
-    after each, and a few more with each good round then.
-    """
-
-    def __init__(self, first: int = 16, most: int = 128) -> None:
-        self._blocks = float(first)
-        self._most = most
-        self._refused = False
-
-    @property
-    def blocks(self) -> int:
-        return int(self._blocks)
-
-    def succeeded(self) -> None:
-        """One block came."""
-        self._blocks = min(self._most, self._blocks + (4 / self._blocks if self._refused else 1))
-
-    def limited(self) -> None:
-        """The node said that it is too much."""
-        self._refused = True
-        self._blocks = max(1.0, self._blocks / 2)
 
 
 async def header_at(endpoint: Endpoint, tag: str | int) -> Header | None:
@@ -163,7 +139,7 @@ async def _by_receipts(endpoint: Endpoint, first: int, last: int, needs: Needs, 
         block = _block(await asked, wanted, needs)
         told = [] if receipts is None else await _receipts(endpoint, receipts)
         yield _with_receipts(endpoint, block, told) if needs.receipts else assemble(block, [], [])
-        pace.succeeded()
+        pace.succeeded(len(asked.result()) + (len(receipts.result()) if receipts is not None else 0))
 
 
 async def _by_ranges(endpoint: Endpoint, first: int, last: int, needs: Needs, pace: Pace) -> AsyncIterator[Block]:
@@ -179,7 +155,8 @@ async def _by_ranges(endpoint: Endpoint, first: int, last: int, needs: Needs, pa
                 asked.append((ahead, endpoint.start("eth_getBlockByNumber", [hex(ahead), whole])))
                 ahead += 1
             wanted, future = asked.popleft()
-            told.append(_block(await future, wanted, needs))
+            pace.succeeded(len(await future))
+            told.append(_block(future.result(), wanted, needs))
         logs: dict[str, list[RpcLog]] = {block.hash: [] for block in told}
         if needs.logs:
             for log in await _logs_between(endpoint, number, upto):
@@ -188,7 +165,6 @@ async def _by_ranges(endpoint: Endpoint, first: int, last: int, needs: Needs, pa
                 logs[log.block_hash].append(log)
         for block in told:
             yield await _with_logs(endpoint, block, logs[block.hash] if needs.logs else None, needs)
-            pace.succeeded()
         number = upto + 1
 
 

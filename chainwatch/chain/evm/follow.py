@@ -12,23 +12,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
 import structlog
 
 from chainwatch.chain.evm import fetch
-from chainwatch.chain.evm.block import MALFORMED, Block, Header
+from chainwatch.chain.evm.block import MALFORMED, Header
+from chainwatch.chain.evm.catchup import CatchUp
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
-from chainwatch.chain.evm.fetch import Needs, Pace, Setback
-from chainwatch.chain.evm.head import Ask, Found, Patience, TooDeep, Walk, Window, judge
+from chainwatch.chain.evm.fetch import Needs, Setback
+from chainwatch.chain.evm.head import Found, Patience, TooDeep, judge
 from chainwatch.chain.evm.link import SLACK, choose
 from chainwatch.chain.evm.profile import Profile
 from chainwatch.chain.evm.status import Situation, describe
+from chainwatch.chain.evm.step import Sink, Step
 
-STEP_BLOCKS = 256
-STEP_LOGS = 4096
-"""A step is committed when it holds that many blocks, or logs."""
 TICK = 1.0
 """Seconds after which the follower looks round without being woken."""
 FINALITY_EVERY = 1.0
@@ -41,46 +39,6 @@ DEEP_BENCH = 60.0
 """The same where another endpoint has the chain that was told."""
 GRACE = 3.0
 """Seconds that an endpoint may be behind before another is used, and must hold before it is preferred again."""
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What one commit tells: the orphaned blocks go, then the new ones come."""
-
-    ancestor: Header | None
-    """The block on which the new ones stand. None at the very first start."""
-    orphaned: list[Header]
-    """Oldest first; empty unless the chain was reorganised."""
-    blocks: list[Block]
-    """Oldest first."""
-
-
-class Sink(Protocol):
-    """Where the steps go: derivation and the log."""
-
-    @property
-    def window(self) -> Window:
-        """What was told and is durable."""
-
-    @property
-    def finalized(self) -> int | None:
-        """The newest height that the chain called finalized."""
-
-    @property
-    def first(self) -> int | None:
-        """The height at which telling began."""
-
-    @property
-    def blocked(self) -> str | None:
-        """Why nothing can be committed for now."""
-
-    async def commit(self, step: Step) -> None:
-        """Tell the step; returns when it is durable and `window` is moved. Never fails: it waits for room."""
-
-    async def finality(self, marks: dict[str, Header]) -> None:
-        """Tell that `safe` or `finalized` moved."""
-
-    async def status(self, state: str, endpoint: str | None, reason: str | None) -> None:
-        """Tell that the state of the connection changed."""
 
 
 class Follower:
@@ -105,13 +63,12 @@ class Follower:
         self._woken = asyncio.Event()
         self.endpoints = endpoints(self._woken.set)
         self._profile = profile
-        self._needs = needs
         self._sink = sink
         self._start = start
         self._max_depth = max_reorg_depth
         self._stall_after = stall_after
         self._logger = structlog.get_logger().bind(chain=chain)
-        self._pace = Pace()
+        self._catch_up = CatchUp(sink, needs, max_depth=max_reorg_depth, moved=self._tell_status)
         self._patience = Patience(seconds=min(profile.quiet * 2, 10.0))
         self._current: int | None = None
         self._best = -1
@@ -156,7 +113,7 @@ class Follower:
                 await self._recover(endpoint, str(setback), lie=setback.lie)
             except CallFailed as failed:
                 if failed.kind == "limited":
-                    self._pace.limited()
+                    self._catch_up.pace.limited()
                     endpoint.rest(failed.retry_after or min(2.0 ** min(self._setbacks, 5) * 0.25, 10.0))
                 await self._recover(endpoint, str(failed), lie=failed.kind == "lost")
             except MALFORMED as error:
@@ -235,7 +192,7 @@ class Follower:
         first = head.number if self._start is None else self._start
         if first > head.number:
             raise Setback(f"the chain has not reached block {first} yet, where the configuration starts")
-        await self._stream(endpoint, first, head.number, None, [])
+        await self._catch_up.stream(endpoint, first, head.number, None, [])
 
     async def _known(self, endpoint: Endpoint, head: Header) -> None:
         """The head is a block that was told: the tip (all is told), a node that is behind, or a rollback."""
@@ -255,7 +212,7 @@ class Follower:
             return
         if not self._patience.missing(tip, head, now):
             return
-        found = self._walk().receive(head)
+        found = self._catch_up.walk().receive(head)
         if isinstance(found, TooDeep):
             self._halt(endpoint, found.reason)
         elif isinstance(found, Found):
@@ -272,10 +229,6 @@ class Follower:
             and (window.tip.number - head.number <= self._max_depth)
         )
 
-    def _walk(self) -> Walk:
-        sink = self._sink
-        return Walk(sink.window, max_depth=self._max_depth, finalized=sink.finalized, first=sink.first)
-
     async def _adopt(self, endpoint: Endpoint, head: Header, *, child: bool) -> bool:
         """Take the endpoint's chain up to `head`. False where that would be too deep a reorganisation."""
         window = self._sink.window
@@ -283,9 +236,9 @@ class Follower:
         if tip is None:
             return True
         if child:
-            await self._sink.commit(Step(tip, [], [await fetch.block_by_hash(endpoint, head, self._needs)]))
+            await self._catch_up.child(endpoint, head, tip)
             return True
-        found = await self._ancestor(endpoint, head, tip)
+        found = await self._catch_up.ancestor(endpoint, head, tip)
         if isinstance(found, TooDeep):
             self._halt(endpoint, found.reason)
             return False
@@ -293,62 +246,8 @@ class Follower:
         if orphaned:
             self.reorgs += 1
             self._logger.info("reorganisation", depth=len(orphaned), ancestor=found.number, head=head.number)
-        await self._stream(endpoint, found.number + 1, head.number, found, orphaned)
+        await self._catch_up.stream(endpoint, found.number + 1, head.number, found, orphaned)
         return True
-
-    async def _ancestor(self, endpoint: Endpoint, head: Header, tip: Header) -> Header | TooDeep:
-        below = head if head.number <= tip.number else await fetch.header_at(endpoint, tip.number)
-        if below is None:
-            raise Setback(f"the node names block {head.number} and does not have block {tip.number}")
-        walk = self._walk()
-        while isinstance(found := walk.receive(below), Ask):
-            parent = await fetch.header_by_hash(endpoint, found.hash)
-            if parent is None or parent.number != below.number - 1:
-                raise Setback(f"the node does not have the parent of its block {below.number}")
-            below = parent
-        return found if isinstance(found, TooDeep) else found.ancestor
-
-    async def _stream(
-        self, endpoint: Endpoint, first: int, last: int, below: Header | None, orphaned: list[Header]
-    ) -> None:
-        """Fetch and commit blocks `first` to `last` in steps; one step is committed while the next is fetched."""
-        committing: asyncio.Task[None] | None = None
-        batch: list[Block] = []
-        logs = 0
-        # The blocks that replace orphaned ones come in one step with the retractions.
-        least = min(last, orphaned[-1].number) if orphaned else first
-
-        async def flush() -> None:
-            nonlocal committing, batch, logs, below, orphaned
-            if committing is not None:
-                await committing
-            step = Step(below, orphaned, batch)
-            committing = asyncio.create_task(self._sink.commit(step), name="commit")
-            below, orphaned, batch, logs = batch[-1].header, [], [], 0
-
-        try:
-            async for block in fetch.blocks(endpoint, first, last, below, self._needs, self._pace):
-                _replaces(block, orphaned)
-                batch.append(block)
-                logs += len(block.logs)
-                if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
-                    await flush()
-                    await self._tell_status()
-        except asyncio.CancelledError:
-            if committing is not None:
-                committing.cancel()
-            raise
-        except (Setback, CallFailed, *MALFORMED):
-            # What was fetched and checked before is good.
-            if batch and batch[-1].header.number >= least:
-                await flush()
-            if committing is not None:
-                await committing
-            raise
-        if batch:
-            await flush()
-        if committing is not None:
-            await committing
 
     async def _finality(self, endpoint: Endpoint) -> None:
         """Look at what the chain calls safe and finalized, when there was a new block and not too often."""
@@ -452,9 +351,3 @@ class Follower:
             "reorgs": self.reorgs,
             "endpoints": [one.vitals() for one in self.endpoints],
         }
-
-
-def _replaces(block: Block, orphaned: list[Header]) -> None:
-    """A node that hides a block for a moment and then gives it is no reorganisation. `Setback` where it does."""
-    if orphaned and block.header.hash == orphaned[0].hash:
-        raise Setback(f"block {block.header.number} was called orphaned, and is there", lie=True)

@@ -1,0 +1,103 @@
+"""
+From what was told to a node's head: the common ancestor, then the blocks between, in steps.
+
+Every new block is fetched and checked before anything is retracted, and while one step is committed the next is
+fetched. What does not fit together is a `Setback`; what was checked before it is good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from chainwatch.chain.evm import fetch
+from chainwatch.chain.evm.block import MALFORMED, Block, Header
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
+from chainwatch.chain.evm.fetch import Needs, Setback
+from chainwatch.chain.evm.head import Ask, TooDeep, Walk
+from chainwatch.chain.evm.pace import Pace
+from chainwatch.chain.evm.step import Sink, Step
+
+STEP_BLOCKS = 64
+STEP_LOGS = 1024
+"""A step is committed when it holds that many blocks, or logs: the loop derives it in one go, some 10 ms."""
+
+
+class CatchUp:
+    """Reads one chain up to a head. `moved` is awaited after each step of a longer way."""
+
+    def __init__(self, sink: Sink, needs: Needs, *, max_depth: int, moved: Callable[[], Awaitable[None]]) -> None:
+        self.pace = Pace()
+        self._sink = sink
+        self._needs = needs
+        self._max_depth = max_depth
+        self._moved = moved
+
+    def walk(self) -> Walk:
+        """Down from a block of a node's chain to one that was told."""
+        sink = self._sink
+        return Walk(sink.window, max_depth=self._max_depth, finalized=sink.finalized, first=sink.first)
+
+    async def child(self, endpoint: Endpoint, head: Header, tip: Header) -> None:
+        """Tell a head that is the child of the tip: the way of nearly every block."""
+        await self._sink.commit(Step(tip, [], [await fetch.block_by_hash(endpoint, head, self._needs)]))
+
+    async def ancestor(self, endpoint: Endpoint, head: Header, tip: Header) -> Header | TooDeep:
+        below = head if head.number <= tip.number else await fetch.header_at(endpoint, tip.number)
+        if below is None:
+            raise Setback(f"the node names block {head.number} and does not have block {tip.number}")
+        walk = self.walk()
+        while isinstance(found := walk.receive(below), Ask):
+            parent = await fetch.header_by_hash(endpoint, found.hash)
+            if parent is None or parent.number != below.number - 1:
+                raise Setback(f"the node does not have the parent of its block {below.number}")
+            below = parent
+        return found if isinstance(found, TooDeep) else found.ancestor
+
+    async def stream(
+        self, endpoint: Endpoint, first: int, last: int, below: Header | None, orphaned: list[Header]
+    ) -> None:
+        """Fetch and commit blocks `first` to `last` in steps; one step is committed while the next is fetched."""
+        committing: asyncio.Task[None] | None = None
+        batch: list[Block] = []
+        logs = 0
+        # The blocks that replace orphaned ones come in one step with the retractions.
+        least = min(last, orphaned[-1].number) if orphaned else first
+
+        async def flush() -> None:
+            nonlocal committing, batch, logs, below, orphaned
+            if committing is not None:
+                await committing
+            step = Step(below, orphaned, batch)
+            committing = asyncio.create_task(self._sink.commit(step), name="commit")
+            below, orphaned, batch, logs = batch[-1].header, [], [], 0
+
+        try:
+            async for block in fetch.blocks(endpoint, first, last, below, self._needs, self.pace):
+                _replaces(block, orphaned)
+                batch.append(block)
+                logs += len(block.logs)
+                if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
+                    await flush()
+                    await self._moved()
+        except asyncio.CancelledError:
+            if committing is not None:
+                committing.cancel()
+            raise
+        except (Setback, CallFailed, *MALFORMED):
+            # What was fetched and checked before is good.
+            if batch and batch[-1].header.number >= least:
+                await flush()
+            if committing is not None:
+                await committing
+            raise
+        if batch:
+            await flush()
+        if committing is not None:
+            await committing
+
+
+def _replaces(block: Block, orphaned: list[Header]) -> None:
+    """A node that hides a block for a moment and then gives it is no reorganisation. `Setback` where it does."""
+    if orphaned and block.header.hash == orphaned[0].hash:
+        raise Setback(f"block {block.header.number} was called orphaned, and is there", lie=True)
