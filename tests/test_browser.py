@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from anvil import free_port
-from conftest import CACHE
 from daemon import Daemon
+from debian import program
 from fold import Fold
 from ingestion import agrees
 
@@ -48,22 +45,7 @@ for (const [name, url] of new URLSearchParams(location.search)) {
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Chromium, or Chrome. On a Debian where we are root it is installed where it is missing."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "chromium.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        names = ("chromium", "chromium-browser", "google-chrome")
-        if not any(map(shutil.which, names)) and os.geteuid() == 0 and shutil.which("apt-get"):
-            environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            wait = ("-o", "DPkg::Lock::Timeout=120")
-            for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-                done = subprocess.run(
-                    ["apt-get", *wait, *command], capture_output=True, text=True, check=False, env=environ, timeout=600
-                )
-                assert done.returncode == 0, f"apt-get {command[0]} failed:\n{done.stdout}{done.stderr}"
-        found = next(filter(None, map(shutil.which, names)), None)
-        assert found, "the tests need Chromium or Chrome for its EventSource: `apt-get install chromium` as root"
-        return found
+    return program("chromium", "chromium", "chromium-browser", "google-chrome")
 
 
 class Site:

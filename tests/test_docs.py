@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from debian import program
 
 from chainwatch.cli import COMMANDS, run
 from chainwatch.config import load
@@ -63,9 +63,13 @@ def test_the_manual_has_no_option_that_is_not_there(capsys):
     assert written <= real
 
 
-@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
-def test_the_manual_is_good_mdoc():
+@pytest.fixture(scope="session")
+def mandoc() -> str:
+    return program("mandoc", "mandoc")
+
+
+def test_the_manual_is_good_mdoc(mandoc):
     done = subprocess.run(
-        ["mandoc", "-T", "lint", "-W", "warning", "man/chainwatch.1"], cwd=ROOT, capture_output=True, check=False
+        [mandoc, "-T", "lint", "-W", "warning", "man/chainwatch.1"], cwd=ROOT, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"")
