@@ -20,6 +20,13 @@ def damaged(path: Path, why: str, hint: str = _RESTORE) -> LogDamaged:
     return LogDamaged(f"{path} cannot be used as the event log", why=why, hint=hint)
 
 
+def moved(path: Path) -> LogError:
+    return LogError(
+        f"the event log {path} was moved or removed while it was in use",
+        hint="Put it back, or restart the daemon to begin an empty one.",
+    )
+
+
 def explain(error: sqlite3.Error, path: Path) -> LogError:
     """The error to raise for what SQLite said about the log at `path`."""
     code = getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR
@@ -33,10 +40,7 @@ def explain(error: sqlite3.Error, path: Path) -> LogError:
             hint="Make room on that disk, or lower log.max_bytes.",
         )
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
-        return LogError(
-            f"the event log {path} was moved or removed while it was in use",
-            hint="Put it back, or restart the daemon to begin an empty one.",
-        )
+        return moved(path)
     return LogError(f"the event log {path} cannot be used", why=f"SQLite says: {error}.")
 
 

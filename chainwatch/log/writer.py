@@ -23,7 +23,7 @@ import structlog
 from chainwatch.errors import LogError
 from chainwatch.log import Change, Entry, retention, schema
 from chainwatch.log.batch import Commit, Draft, compose
-from chainwatch.log.faults import explain
+from chainwatch.log.faults import explain, moved
 from chainwatch.log.file import BUSY, bytes_of
 
 _GROUP: Final = 8192  # events that go into one commit, or a quarter of the WAL's limit; one append is never divided
@@ -71,6 +71,8 @@ class Writer:
     ) -> None:
         self._db = db
         self._path = path
+        there = path.stat()
+        self._file = there.st_dev, there.st_ino
         self._limits = limits
         self._clock = clock
         self._reports = reports
@@ -139,6 +141,9 @@ class Writer:
     def _commit(self, jobs: Sequence[Job]) -> None:
         began = time.perf_counter()
         now = max(int(self._clock() * 1000), self._time)
+        if not self._in_place():
+            self._tell(self._reports.failed, jobs, moved(self._path))
+            return
         try:
             commit = compose(
                 self.identity,
@@ -167,6 +172,14 @@ class Writer:
         # A segment of keys is about 128 pages, each of which a large commit touches.
         self._ahead += size * 5 // 4 + retention.PAGE * (min(keys, 128 + keys // 100) + 6)
         self._tell(self._reports.committed, commit, jobs, time.perf_counter() - began)
+
+    def _in_place(self) -> bool:
+        """Whether the path still names the file that is open: what goes into a removed one is on no disk tomorrow."""
+        try:
+            now = self._path.stat()
+        except OSError:
+            return False
+        return (now.st_dev, now.st_ino) == self._file
 
     def _undo(self) -> None:
         """A statement that failed has undone itself; this is for the errors where SQLite leaves that to the caller."""

@@ -187,3 +187,18 @@ async def test_one_key_for_two_things_finds_only_what_was_asked_for(opened, made
     both = made.transfer(5, to=clash, source=clash)
     await log.append([made.custom(6, kind="block_new", to=clash), both])
     assert log.head == 6
+
+
+async def test_a_file_that_was_removed_under_the_log_takes_no_more(opened, made, tmp_path):
+    """What is written into a removed file is gone with the process: better no commit than that."""
+    log = await opened(tmp_path / "here.db")
+    await log.append([made.block(1)])
+    (tmp_path / "here.db").rename(tmp_path / "there.db")
+    with pytest.raises(LogError, match="moved or removed"):
+        await log.append([made.block(2)])
+    (tmp_path / "here.db").write_bytes(b"another file")
+    with pytest.raises(LogError, match="moved or removed"):
+        await log.append([made.block(2)])
+    (tmp_path / "there.db").rename(tmp_path / "here.db")
+    [entry] = await log.append([made.block(2)])
+    assert entry.sequence == 2
