@@ -302,6 +302,8 @@ def interest(event: Event) -> Interest:
         asked, get = _ASKED, data.get
     else:
         asked, get = _asked_of(type(data)), partial(getattr, data)
+    if asked is _NOTHING:  # a block has none of these
+        return Interest(event.type, event.chain, (), (), None)
     found = {value.lower(): 0 for name in asked.addresses if _is_address(value := get(name))}
     tokens = {value.lower(): 0 for name in asked.tokens if _is_address(value := get(name))}
     amount = next((value for name in asked.amounts if isinstance(value := get(name), str)), None)
@@ -319,6 +321,7 @@ class _Asked(NamedTuple):
 
 
 _ASKED: Final = _Asked(_ADDRESS_FIELDS, _TOKEN_FIELDS, _AMOUNT_FIELDS)
+_NOTHING: Final = _Asked((), (), ())
 
 
 _asked: Final[dict[type, _Asked]] = {}
@@ -333,7 +336,8 @@ def _asked_of(payload: type[msgspec.Struct]) -> _Asked:
 
 def _find(payload: type[msgspec.Struct]) -> _Asked:
     names = {field.encode_name: field.name for field in msgspec.structs.fields(payload)}
-    return _Asked(*(tuple(names[name] for name in wanted if name in names) for wanted in _ASKED))
+    found = _Asked(*(tuple(names[name] for name in wanted if name in names) for wanted in _ASKED))
+    return _NOTHING if found == _NOTHING else found
 
 
 def _is_address(value: object) -> TypeGuard[str]:
@@ -347,6 +351,7 @@ def pair_key(chain: str | None, kind: str) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+@lru_cache(maxsize=16_384)
 def address_key(address: str) -> int:
     """
     The index key of an address, on any chain: its last 63 bits, which a vanity prefix does not touch. Two addresses
@@ -360,4 +365,4 @@ def address_key(address: str) -> int:
 
 def keys(about: Interest) -> tuple[int, ...]:
     """The keys under which the log indexes an event: its type on its chain, and each address it touches."""
-    return (pair_key(about.chain, about.type), *{address_key(address) for address in about.addresses})
+    return (pair_key(about.chain, about.type), *dict.fromkeys(map(address_key, about.addresses)))

@@ -10,6 +10,7 @@ one transaction of 5 Transfer logs, between 1,000 addresses. They take turns; th
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import sys
@@ -171,7 +172,9 @@ async def compare(what: str, url: str, block_hash: str, last: int, folder: Path)
 
 
 async def main() -> None:
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.001)  # these three as the daemon has them
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
         async with Anvil(installed_anvil(), Path(folder) / "anvil", "--prune-history", durable=False) as node:
