@@ -43,6 +43,7 @@ class CatchUp:
         await self._sink.commit(Step(tip, [], [await fetch.block_by_hash(endpoint, head, self._needs)]))
 
     async def ancestor(self, endpoint: Endpoint, head: Header, tip: Header) -> Header | TooDeep:
+        """The newest told block that is on the chain of `head` too."""
         below = head if head.number <= tip.number else await fetch.header_at(endpoint, tip.number)
         if below is None:
             raise Setback(f"the node names block {head.number} and does not have block {tip.number}")
