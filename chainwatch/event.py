@@ -13,9 +13,11 @@ import hashlib
 import struct
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import msgspec
+
+from chainwatch.payloads import PAYLOADS, TokenTransfer
 
 _CROCKFORD: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = [high + low for high in _CROCKFORD for low in _CROCKFORD]
@@ -26,7 +28,7 @@ PART: Final = "\x1f"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One fact in the past tense. `data` is one of the payloads below when made here, and a dict when read back."""
+    """One fact in the past tense. `data` is one of the `payloads` when made here, and a dict when read back."""
 
     id: str
     """`evt_` and 26 characters of Crockford's base 32 (128 bits)."""
@@ -72,160 +74,6 @@ def retraction(event: Event, observed_at: str) -> Event:
         removed=True,
         retracts=event.id,
     )
-
-
-# --- payloads -----------------------------------------------------------------------------------------------------
-
-
-class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`data` of an event. Amounts are decimal strings of base units; hashes lower case; addresses EIP-55."""
-
-    TYPE: ClassVar[str]
-    CATEGORY: ClassVar[str]
-    DESCRIPTION: ClassVar[str]
-
-
-class BlockRef(msgspec.Struct, frozen=True, gc=False):
-    block_number: int
-    block_hash: str
-
-
-class BlockNew(Payload, frozen=True, kw_only=True, gc=False):
-    TYPE = "block_new"
-    CATEGORY = "block"
-    DESCRIPTION = "A block joined the canonical chain."
-
-    block_number: int
-    block_hash: str
-    parent_hash: str
-    transaction_count: int
-    gas_used: str
-    gas_limit: str
-    base_fee_per_gas: str | None
-    """Wei; null before EIP-1559."""
-
-
-class BlockFinalized(Payload, frozen=True, kw_only=True, gc=False):
-    TYPE = "block_finalized"
-    CATEGORY = "block"
-    DESCRIPTION = "The newest block that the chain calls safe, or finalized, moved."
-
-    block_number: int
-    block_hash: str
-    tag: str
-    """`safe` or `finalized`."""
-
-
-class ChainReorg(Payload, frozen=True, kw_only=True, gc=False):
-    TYPE = "chain_reorg"
-    CATEGORY = "block"
-    DESCRIPTION = "Blocks were orphaned. The retractions follow, newest block first, then the new blocks, oldest first."
-
-    depth: int
-    """How many blocks were orphaned."""
-    common_ancestor: BlockRef
-    old_blocks: list[BlockRef]
-    """Oldest first."""
-    new_blocks: list[BlockRef]
-    """Oldest first: those that are told in the same step; empty when the chain only became shorter."""
-
-
-class Transaction(Payload, frozen=True, kw_only=True, gc=False):
-    """What every transaction event tells."""
-
-    tx_hash: str
-    from_: str = msgspec.field(name="from")
-    to: str | None
-    """Null where the transaction creates a contract."""
-    amount: str
-    token: str
-    """The chain's native currency."""
-    decimals: int
-    nonce: int
-    direction: str | None
-    """`incoming`, `outgoing` or `self`, seen from the watched wallets; null where none takes part."""
-    block_number: int
-    block_hash: str
-    transaction_index: int
-    gas_used: str | None
-    fee: str | None
-    """Wei, the blob fee included; null where the node does not give the price paid."""
-
-
-class TransactionConfirmed(Transaction, frozen=True, kw_only=True, gc=False):
-    TYPE = "transaction_confirmed"
-    CATEGORY = "transaction"
-    DESCRIPTION = "A transaction reached one of the configured numbers of confirmations (its own block counts as 1)."
-
-    confirmations: int
-
-
-class TransactionFailed(Transaction, frozen=True, kw_only=True, gc=False):
-    TYPE = "transaction_failed"
-    CATEGORY = "transaction"
-    DESCRIPTION = "A transaction was included and reverted. Told at inclusion, and never as confirmed."
-
-    revert_reason: str | None
-
-
-class TokenTransfer(Payload, frozen=True, kw_only=True, gc=False):
-    TYPE = "token_transfer"
-    CATEGORY = "token"
-    DESCRIPTION = "A token moved: ERC-20, ERC-721 or ERC-1155; a batch of ERC-1155 is one event per id."
-
-    standard: str
-    """`erc20`, `erc721` or `erc1155`."""
-    token: str | None
-    token_address: str
-    decimals: int | None
-    from_: str = msgspec.field(name="from")
-    to: str
-    amount: str
-    """Base units; "1" for ERC-721."""
-    token_id: str | None
-    batch_index: int | None
-    """Position in a batch of ERC-1155; null otherwise."""
-    tx_hash: str
-    transaction_index: int
-    log_index: int
-    block_number: int
-    block_hash: str
-
-
-class ChainStatus(Payload, frozen=True, kw_only=True, gc=False):
-    TYPE = "chain_status"
-    CATEGORY = "system"
-    DESCRIPTION = "The connection to a chain changed its state."
-
-    state: str
-    """`connecting`, `connected`, `syncing`, `degraded`, `stalled`, `disconnected` or `halted`."""
-    endpoint: str | None
-    """The endpoint in use, its path and query left out."""
-    head: int | None
-    """Number of the newest block in the log."""
-    lag_seconds: float | None
-    """Age of that block."""
-    reason: str | None
-
-
-PAYLOADS: Final[dict[str, type[Payload]]] = {
-    payload.TYPE: payload
-    for payload in (
-        BlockNew,
-        BlockFinalized,
-        ChainReorg,
-        TransactionConfirmed,
-        TransactionFailed,
-        TokenTransfer,
-        ChainStatus,
-    )
-}
-"""Every type that chainwatch itself tells, by name."""
-
-CATEGORIES: Final[dict[str, frozenset[str]]] = {
-    category: frozenset(name for name, payload in PAYLOADS.items() if category == payload.CATEGORY)
-    for category in sorted({payload.CATEGORY for payload in PAYLOADS.values()})
-}
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from chainwatch.errors import UsageError
-from chainwatch.event import CATEGORIES, NATIVE, PAYLOADS, Interest, address_key, pair_key
+from chainwatch.event import NATIVE, Interest, address_key, pair_key
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 ALIASES: Final = {"wallet": "wallet", "balance": "wallet"}
 PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount")

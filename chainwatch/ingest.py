@@ -22,9 +22,10 @@ from chainwatch.derive.rules import Rules
 from chainwatch.derive.transactions import Included, confirmed, included
 from chainwatch.derive.transfers import transfers
 from chainwatch.errors import LogFull
-from chainwatch.event import ChainStatus, Event, event_id, retraction, rfc3339
+from chainwatch.event import Event, event_id, retraction, rfc3339
 from chainwatch.journal import Checkpoint, Journal
 from chainwatch.log import Change, Log
+from chainwatch.payloads import ChainStatus
 
 ROOM_AGAIN = 1.0
 """Seconds between two tries while the disk is full."""

@@ -11,7 +11,7 @@ from debian import program
 
 from chainwatch.cli import COMMANDS, run
 from chainwatch.config import load
-from chainwatch.event import CATEGORIES, PAYLOADS
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -9,10 +9,8 @@ from hypothesis import given, strategies as st
 
 from chainwatch import event as events
 from chainwatch.event import (
-    CATEGORIES,
     NATIVE,
     PART,
-    PAYLOADS,
     Event,
     Interest,
     address_key,
@@ -26,6 +24,7 @@ from chainwatch.event import (
     retraction,
     rfc3339,
 )
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 HASH = "0x" + "ab" * 32
 FROM, TO, TOKEN = "0x" + "aA" * 20, "0x" + "bB" * 20, "0x" + "cC" * 20

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from chainwatch.errors import UsageError
-from chainwatch.event import CATEGORIES, NATIVE, PAYLOADS, Interest, address_key, keys, pair_key
+from chainwatch.event import NATIVE, Interest, address_key, keys, pair_key
 from chainwatch.filter import OPEN, PARAMETERS, Filter, Vocabulary, parse
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 USDC, OTHER = "0x" + "a0" * 20, "0x" + "b1" * 20
 SOMEONE, ANYONE = "0x" + "11" * 20, "0x" + "22" * 20

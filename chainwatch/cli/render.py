@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from chainwatch.errors import UsageError
-from chainwatch.event import CATEGORIES, PAYLOADS, Event
+from chainwatch.event import Event
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 from chainwatch.text import SYMBOL_LENGTH, age, amount, printable, short
 
 Render = Callable[[Event, bytes, str], bytes]

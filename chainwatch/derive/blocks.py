@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainwatch.chain.evm.block import Block, Header
-from chainwatch.event import BlockFinalized, BlockNew, BlockRef, ChainReorg, Event, event_id, rfc3339
+from chainwatch.event import Event, event_id, rfc3339
+from chainwatch.payloads import BlockFinalized, BlockNew, BlockRef, ChainReorg
 
 
 def block_new(block: Block, chain: str, retracted: int) -> Event:

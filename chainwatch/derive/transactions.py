@@ -8,7 +8,8 @@ import msgspec
 
 from chainwatch.chain.evm.block import Block, RpcReceipt, RpcTransaction, quantity
 from chainwatch.derive.rules import Rules, checksum
-from chainwatch.event import Event, TransactionConfirmed, TransactionFailed, event_id, rfc3339
+from chainwatch.event import Event, event_id, rfc3339
+from chainwatch.payloads import TransactionConfirmed, TransactionFailed
 from chainwatch.text import printable
 
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from chainwatch.chain.evm.block import Block, RpcLog
 from chainwatch.derive.rules import Rules, checksum
-from chainwatch.event import PART, Event, TokenTransfer, identify, rfc3339
+from chainwatch.event import PART, Event, identify, rfc3339
+from chainwatch.payloads import TokenTransfer
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """Transfer(address,address,uint256)"""
@@ -70,6 +71,7 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
                 data=TokenTransfer(
                     standard=standard,
                     token=token.symbol if token else None,
+                    token_name=None,
                     token_address=checksum(contract),
                     decimals=token.decimals if token else None,
                     from_=sender[1],

@@ -21,10 +21,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
-from chainwatch.event import Event, TokenTransfer, event_id, rfc3339
+from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.filter import OPEN, Filter
 from chainwatch.log import file
 from chainwatch.log.store import SqliteLog, open_log
+from chainwatch.payloads import TokenTransfer
 
 MATCHED = "0x" + "5e" * 20
 SLICE = 262_144

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chainwatch.event import BlockNew, Event, TokenTransfer, event_id, rfc3339
+from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.log.store import SqliteLog, open_log
+from chainwatch.payloads import BlockNew, TokenTransfer
 
 TIME = 1_750_000_000_000
 

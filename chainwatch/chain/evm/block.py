@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from chainwatch.chain.evm.reads import UNREAD, Readings
+
 MALFORMED: Final = (ValueError, OverflowError, RecursionError)
 """What reading a malformed answer raises: no JSON, wrong types, no numbers, numbers or a nesting beyond all measure."""
 
@@ -24,6 +26,20 @@ class RpcTransaction(msgspec.Struct, rename="camel", gc=False):
     nonce: str
     to: str | None = None
     gas_price: str | None = None
+    """In a block: the price that was paid. Pending: the most that the sender pays, as `max_fee_per_gas`."""
+    max_fee_per_gas: str | None = None
+    max_priority_fee_per_gas: str | None = None
+    block_hash: str | None = None
+    """None while it is pending."""
+
+
+class RpcWithdrawal(msgspec.Struct, rename="camel", gc=False):
+    """A payment of the beacon chain (EIP-4895)."""
+
+    index: str
+    address: str
+    amount: str
+    """Gwei."""
 
 
 class RpcBlock(msgspec.Struct, rename="camel", gc=False):
@@ -37,6 +53,9 @@ class RpcBlock(msgspec.Struct, rename="camel", gc=False):
     transactions: list[str | RpcTransaction]
     """Hashes, or whole transactions where they were asked for."""
     base_fee_per_gas: str | None = None
+    miner: str | None = None
+    """Who gets the tips."""
+    withdrawals: list[RpcWithdrawal] | None = None
 
 
 class RpcHeader(msgspec.Struct, rename="camel", gc=False):
@@ -64,6 +83,8 @@ class RpcReceipt(msgspec.Struct, rename="camel", gc=False):
     block_hash: str
     gas_used: str
     logs: list[RpcLog]
+    contract_address: str | None = None
+    """The contract that it created."""
     status: str | None = None
     """`0x0` failed, `0x1` succeeded; absent before Byzantium."""
     effective_gas_price: str | None = None
@@ -102,6 +123,11 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All logs of the block in the order of their index; empty where nobody asked for them."""
     arrived: int
     """Unix milliseconds at which the node's message about it came in."""
+    miner: str | None = None
+    """Who gets the tips; lower case."""
+    withdrawals: list[RpcWithdrawal] = []
+    readings: Readings = UNREAD
+    """What was read of the state behind it."""
 
 
 block_decoder: Final = msgspec.json.Decoder(RpcBlock | None)

@@ -33,11 +33,13 @@ ID_SPAN = 1 << 53
 class CallFailed(Exception):
     """A request that gave no result. `kind` is one of `rpc.Kind`, or `lost`: the connection ended or was silent."""
 
-    def __init__(self, method: str, kind: str, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, method: str, kind: str, reason: str, retry_after: float | None = None, data: Any = None) -> None:
         super().__init__(f"{method}: {reason}")
         self.kind = kind
         self.reason = reason
         self.retry_after = retry_after
+        self.data = data
+        """`data` of the node's error: what a reverted call returned."""
 
 
 class Refused(Exception):
@@ -294,7 +296,7 @@ class Endpoint(ABC):
         if error is None:
             future.set_result(message.result)
         else:
-            fail(future, CallFailed(method, error.kind, self.clean(error.message), error.retry_after))
+            fail(future, CallFailed(method, error.kind, self.clean(error.message), error.retry_after, error.data))
 
     def _lose(self, reason: str) -> None:
         """The connection is of no more use."""

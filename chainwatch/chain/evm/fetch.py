@@ -257,4 +257,6 @@ def assemble(block: RpcBlock, receipts: list[RpcReceipt], logs: list[RpcLog]) ->
         receipts=receipts,
         logs=logs,
         arrived=time.time_ns() // 1_000_000,
+        miner=None if block.miner is None else block.miner.lower(),
+        withdrawals=block.withdrawals or [],
     )

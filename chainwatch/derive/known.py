@@ -1,0 +1,46 @@
+"""What is known of tokens and pools: the configured ones, and what was once read of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+from chainwatch.chain.evm.reads import Metadata, Pool
+from chainwatch.derive.rules import Token
+
+
+class Known:
+    """
+    Looked up by derivations. `tokens` and `pools` hold what was read of contracts that nobody configured; the
+    configured ones go first. Addresses are lower case.
+    """
+
+    def __init__(
+        self,
+        listed: Mapping[str, Token],
+        tokens: MutableMapping[str, Metadata] | None = None,
+        pools: MutableMapping[str, Pool] | None = None,
+    ) -> None:
+        self.listed = listed
+        self.tokens = {} if tokens is None else tokens
+        self.pools = {} if pools is None else pools
+
+    def symbol(self, contract: str) -> str | None:
+        if (token := self.listed.get(contract)) is not None:
+            return token.symbol
+        return None if (told := self.tokens.get(contract)) is None else told.symbol
+
+    def decimals(self, contract: str) -> int | None:
+        if (token := self.listed.get(contract)) is not None:
+            return token.decimals
+        return None if (told := self.tokens.get(contract)) is None else told.decimals
+
+    def name(self, contract: str) -> str | None:
+        return None if (told := self.tokens.get(contract)) is None else told.name
+
+    def standard(self, contract: str) -> str | None:
+        """What kind of non-fungible contract it says that it is."""
+        return None if (told := self.tokens.get(contract)) is None else told.standard
+
+    def has_token(self, contract: str) -> bool:
+        """Nothing has to be read of it."""
+        return contract in self.listed or contract in self.tokens
