@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 
 from chainwatch.chain.evm.block import Block, RpcLog
 from chainwatch.derive.rules import Rules, checksum
@@ -94,6 +95,12 @@ Moves = tuple[str, Party, Party, list[tuple[int | None, int]]]
 """Standard, sender, recipient, and (token id, amount) of each part."""
 
 
+def moves_of(log: RpcLog) -> Moves | None:
+    """What a log moves, if it is a transfer of any standard."""
+    read = _READERS.get(log.topics[0]) if log.topics else None
+    return None if read is None else read(log)
+
+
 def _erc20_or_721(log: RpcLog) -> Moves | None:
     topics = log.topics
     count = len(topics)
@@ -137,6 +144,9 @@ def _words(data: str, offset: int) -> list[int] | None:
     if count > _BATCH_LIMIT or start + 64 * (count + 1) > len(data):
         return None
     return [int(data[at : at + 64], 16) for at in range(start + 64, start + 64 * (count + 1), 64)]
+
+
+_READERS: Final = {TRANSFER: _erc20_or_721, TRANSFER_SINGLE: _single, TRANSFER_BATCH: _batch}
 
 
 # The same parties come again and again: exchanges, pools, routers.
