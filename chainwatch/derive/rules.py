@@ -32,6 +32,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     transactions: Which = "watched"
     transfers: Which = "watched"
     wallets: frozenset[str] = frozenset()
+    names: Mapping[str, str] = {}
+    """What the wallets are called, by address."""
+    internal: bool = False
+    """Value that moves inside transactions is looked for, by traces."""
     tokens: Mapping[str, Token] = {}
     """The configured tokens by contract."""
 
