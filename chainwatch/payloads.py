@@ -8,9 +8,26 @@ addresses are EIP-55.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
+
+# --- what values look like: told by the JSON Schema; chainwatch makes them so, and does not look at them again --------
+
+Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
+"""EIP-55."""
+Hash = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-f]{64}$")]
+Digits = Annotated[str, msgspec.Meta(pattern="^(0|[1-9][0-9]*)$")]
+"""A whole number, of any size."""
+Signed = Annotated[str, msgspec.Meta(pattern="^(0|-?[1-9][0-9]*)$")]
+Decimal = Annotated[str, msgspec.Meta(pattern="^-?(0|[1-9][0-9]*)(\\.[0-9]+)?$")]
+Moment = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$")]
+"""RFC 3339, UTC, milliseconds."""
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+def _one_of(*words: str) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema={"enum": list(words)})
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -25,8 +42,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class BlockRef(msgspec.Struct, frozen=True, gc=False):
-    block_number: int
-    block_hash: str
+    block_number: Count
+    block_hash: Hash
 
 
 class BlockNew(Payload, frozen=True, kw_only=True, gc=False):
@@ -34,13 +51,13 @@ class BlockNew(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "block"
     DESCRIPTION = "A block joined the canonical chain."
 
-    block_number: int
-    block_hash: str
-    parent_hash: str
-    transaction_count: int
-    gas_used: str
-    gas_limit: str
-    base_fee_per_gas: str | None
+    block_number: Count
+    block_hash: Hash
+    parent_hash: Hash
+    transaction_count: Count
+    gas_used: Digits
+    gas_limit: Digits
+    base_fee_per_gas: Digits | None
     """Wei; null before EIP-1559."""
 
 
@@ -49,9 +66,9 @@ class BlockFinalized(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "block"
     DESCRIPTION = "The newest block that the chain calls safe, or finalized, moved."
 
-    block_number: int
-    block_hash: str
-    tag: str
+    block_number: Count
+    block_hash: Hash
+    tag: Annotated[str, _one_of("safe", "finalized")]
     """`safe` or `finalized`."""
 
 
@@ -60,7 +77,7 @@ class ChainReorg(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "block"
     DESCRIPTION = "Blocks were orphaned. The retractions follow, newest block first, then the new blocks, oldest first."
 
-    depth: int
+    depth: Count
     """How many blocks were orphaned."""
     common_ancestor: BlockRef
     old_blocks: list[BlockRef]
@@ -75,25 +92,25 @@ class ChainReorg(Payload, frozen=True, kw_only=True, gc=False):
 class Transaction(Payload, frozen=True, kw_only=True, gc=False):
     """What every transaction event tells."""
 
-    tx_hash: str
-    from_: str = msgspec.field(name="from")
-    to: str | None
+    tx_hash: Hash
+    from_: Address = msgspec.field(name="from")
+    to: Address | None
     """Null where the transaction creates a contract."""
-    amount: str
+    amount: Digits
     token: str
     """The chain's native currency."""
-    decimals: int
-    nonce: int
-    direction: str | None
+    decimals: Count
+    nonce: Count
+    direction: Annotated[str, _one_of("incoming", "outgoing", "self")] | None
     """`incoming`, `outgoing` or `self`, seen from the watched wallets; null where none takes part."""
 
 
 class UnconfirmedTransaction(Transaction, frozen=True, kw_only=True, gc=False):
     """A transaction that waits, or waited, in the mempool."""
 
-    max_fee_per_gas: str | None
+    max_fee_per_gas: Digits | None
     """Wei that the sender pays at most for a unit of gas; the gas price of transactions before EIP-1559."""
-    max_priority_fee_per_gas: str | None
+    max_priority_fee_per_gas: Digits | None
     """Wei of that for who makes the block; null before EIP-1559."""
 
 
@@ -108,13 +125,13 @@ class TransactionReplaced(UnconfirmedTransaction, frozen=True, kw_only=True, gc=
     CATEGORY = "transaction"
     DESCRIPTION = "Another transaction of the same sender with the same nonce took the place of one that was pending."
 
-    replaced_by: str
+    replaced_by: Hash
     """Hash of the other transaction."""
-    kind: str
+    kind: Annotated[str, _one_of("cancel", "speed_up")]
     """`cancel`: the other sends nothing, to its own sender. `speed_up`: any other."""
-    block_number: int | None
+    block_number: Count | None
     """The block that includes the other; null while that is pending itself."""
-    block_hash: str | None
+    block_hash: Hash | None
 
 
 class TransactionDropped(UnconfirmedTransaction, frozen=True, kw_only=True, gc=False):
@@ -122,7 +139,7 @@ class TransactionDropped(UnconfirmedTransaction, frozen=True, kw_only=True, gc=F
     CATEGORY = "transaction"
     DESCRIPTION = "A pending transaction is gone, and was not included."
 
-    reason: str
+    reason: Annotated[str, _one_of("gone", "nonce_used", "expired")]
     """`gone`: the node does not know it any more; `nonce_used`: the sender's nonce has moved past it; `expired`: it
     waited too long."""
 
@@ -130,11 +147,11 @@ class TransactionDropped(UnconfirmedTransaction, frozen=True, kw_only=True, gc=F
 class IncludedTransaction(Transaction, frozen=True, kw_only=True, gc=False):
     """A transaction in a block."""
 
-    block_number: int
-    block_hash: str
-    transaction_index: int
-    gas_used: str | None
-    fee: str | None
+    block_number: Count
+    block_hash: Hash
+    transaction_index: Count
+    gas_used: Digits | None
+    fee: Digits | None
     """Wei, the blob fee included; null where the node does not give the price paid."""
 
 
@@ -143,7 +160,7 @@ class TransactionConfirmed(IncludedTransaction, frozen=True, kw_only=True, gc=Fa
     CATEGORY = "transaction"
     DESCRIPTION = "A transaction reached one of the configured numbers of confirmations (its own block counts as 1)."
 
-    confirmations: int
+    confirmations: Count
 
 
 class TransactionFailed(IncludedTransaction, frozen=True, kw_only=True, gc=False):
@@ -162,11 +179,13 @@ class TransactionFailed(IncludedTransaction, frozen=True, kw_only=True, gc=False
 class Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that moved a balance."""
 
-    kind: str
+    kind: Annotated[
+        str, _one_of("value", "gas", "blob_fee", "withdrawal", "tip", "internal", "transfer", "wrap", "unwrap")
+    ]
     """`value`, `gas`, `blob_fee`, `withdrawal`, `tip`, `internal`, `transfer`, `wrap`, `unwrap`."""
-    amount: str
-    """Base units, signed."""
-    tx_hash: str | None
+    amount: Signed
+    """Base units."""
+    tx_hash: Hash | None
     """Null for withdrawals of validators and tips."""
 
 
@@ -175,48 +194,48 @@ class BalanceChanged(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "wallet"
     DESCRIPTION = "The balance of a watched wallet, read at this block, is another than the one told before."
 
-    address: str
+    address: Address
     token: str
-    token_address: str | None
+    token_address: Address | None
     """Null for the native currency."""
-    decimals: int
-    balance: str
-    previous_balance: str
+    decimals: Count
+    balance: Digits
+    previous_balance: Digits
     """The balance of the event before: of `balance_changed`, or of the first reading in `wallet_status`."""
-    delta: str
-    """Signed."""
+    delta: Signed
+    """`balance` minus `previous_balance`."""
     causes: list[Cause]
-    unattributed: str
+    unattributed: Signed
     """Signed: `delta` minus the sum of the causes. "0" when all is explained."""
-    block_number: int
-    block_hash: str
+    block_number: Count
+    block_hash: Hash
 
 
 class WalletMovement(Payload, frozen=True, kw_only=True, gc=False):
     """Value that moved to or from a watched wallet."""
 
-    address: str
+    address: Address
     """The watched wallet."""
-    counterparty: str | None
+    counterparty: Address | None
     """The other side; null where there is none (a withdrawal of the beacon chain)."""
     token: str | None
-    token_address: str | None
+    token_address: Address | None
     """Null for the native currency."""
-    decimals: int | None
-    amount: str
-    token_id: str | None
+    decimals: Count | None
+    amount: Digits
+    token_id: Digits | None
     """ERC-721, ERC-1155; null otherwise."""
-    kind: str
+    kind: Annotated[str, _one_of("native", "internal", "token", "withdrawal")]
     """`native`, `internal`, `token` or `withdrawal`."""
     known_token: bool
     """False: the token is not a configured one. Anybody can make such a transfer up: it may be spam."""
-    tx_hash: str | None
+    tx_hash: Hash | None
     """Null for a withdrawal."""
-    transaction_index: int | None
-    log_index: int | None
+    transaction_index: Count | None
+    log_index: Count | None
     """Tokens; null otherwise."""
-    block_number: int
-    block_hash: str
+    block_number: Count
+    block_hash: Hash
 
 
 class WalletIncoming(WalletMovement, frozen=True, kw_only=True, gc=False):
@@ -239,26 +258,26 @@ class TokenTransfer(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "token"
     DESCRIPTION = "A token moved: ERC-20, ERC-721 or ERC-1155; a batch of ERC-1155 is one event per id."
 
-    standard: str
+    standard: Annotated[str, _one_of("erc20", "erc721", "erc1155")]
     """`erc20`, `erc721` or `erc1155`."""
     token: str | None
     """The configured symbol, else the one that the contract claims: anybody can call a token USDC."""
     token_name: str | None
     """As the contract claims; null where it claims none, and for configured tokens."""
-    token_address: str
-    decimals: int | None
-    from_: str = msgspec.field(name="from")
-    to: str
-    amount: str
+    token_address: Address
+    decimals: Count | None
+    from_: Address = msgspec.field(name="from")
+    to: Address
+    amount: Digits
     """Base units; "1" for ERC-721."""
-    token_id: str | None
-    batch_index: int | None
+    token_id: Digits | None
+    batch_index: Count | None
     """Position in a batch of ERC-1155; null otherwise."""
-    tx_hash: str
-    transaction_index: int
-    log_index: int
-    block_number: int
-    block_hash: str
+    tx_hash: Hash
+    transaction_index: Count
+    log_index: Count
+    block_number: Count
+    block_hash: Hash
 
 
 class TokenApproval(Payload, frozen=True, kw_only=True, gc=False):
@@ -266,30 +285,30 @@ class TokenApproval(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "token"
     DESCRIPTION = "An owner let somebody else spend tokens, or took that back: ERC-20, ERC-721, ERC-1155, Permit2."
 
-    standard: str | None
+    standard: Annotated[str, _one_of("erc20", "erc721", "erc1155", "permit2")] | None
     """`erc20`, `erc721`, `erc1155`, `permit2`; null where an approval for all does not say which."""
     token: str | None
-    token_address: str
-    decimals: int | None
-    owner: str
-    spender: str
-    amount: str | None
+    token_address: Address
+    decimals: Count | None
+    owner: Address
+    spender: Address
+    amount: Digits | None
     """Base units; null for ERC-721 and approvals for all."""
     unlimited: bool
     """The amount is the largest that there is, or everything is approved (`approved_for_all`)."""
     revoked: bool
     """The spender may spend nothing from now on."""
-    token_id: str | None
+    token_id: Digits | None
     """ERC-721: the token that is approved; null otherwise."""
     approved_for_all: bool | None
     """`setApprovalForAll`: true given, false taken back; null for other approvals."""
-    expiration: str | None
+    expiration: Moment | None
     """Permit2: when the approval ends, RFC 3339; null where it does not."""
-    tx_hash: str
-    transaction_index: int
-    log_index: int
-    block_number: int
-    block_hash: str
+    tx_hash: Hash
+    transaction_index: Count
+    log_index: Count
+    block_number: Count
+    block_hash: Hash
 
 
 class TokenSwap(Payload, frozen=True, kw_only=True, gc=False):
@@ -297,31 +316,31 @@ class TokenSwap(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "token"
     DESCRIPTION = "A pool exchanged one token for another: Uniswap v2, v3, v4, PancakeSwap v3, and their forks."
 
-    protocol: str
+    protocol: Annotated[str, _one_of("uniswap_v2", "uniswap_v3", "uniswap_v4", "pancakeswap_v3")]
     """`uniswap_v2`, `uniswap_v3`, `uniswap_v4` or `pancakeswap_v3`: whose events the pool writes."""
-    pool: str
+    pool: Annotated[str, msgspec.Meta(pattern="^0x([0-9a-fA-F]{40}|[0-9a-f]{64})$")]
     """Address of the pool; of Uniswap v4 the id of the pool, 32 bytes."""
-    sender: str
-    recipient: str | None
+    sender: Address
+    recipient: Address | None
     """Null for Uniswap v4, which does not tell."""
     token_in: str | None
-    token_in_address: str | None
+    token_in_address: Address | None
     """What the pool took. Null for the native currency, and where the pool's tokens cannot be found out."""
-    decimals_in: int | None
-    amount_in: str
+    decimals_in: Count | None
+    amount_in: Digits
     token_out: str | None
-    token_out_address: str | None
+    token_out_address: Address | None
     """What the pool gave. Null as above."""
-    decimals_out: int | None
-    amount_out: str
-    price: str | None
+    decimals_out: Count | None
+    amount_out: Digits
+    price: Decimal | None
     """Whole units of `token_out` for one of `token_in`, as a decimal number of 18 significant digits; null without
     decimals."""
-    tx_hash: str
-    transaction_index: int
-    log_index: int
-    block_number: int
-    block_hash: str
+    tx_hash: Hash
+    transaction_index: Count
+    log_index: Count
+    block_number: Count
+    block_hash: Hash
 
 
 # --- prices -------------------------------------------------------------------------------------------------------
@@ -334,26 +353,26 @@ class PriceUpdate(Payload, frozen=True, kw_only=True, gc=False):
 
     symbol: str
     quote: str
-    price: str
+    price: Decimal
     """A decimal number, as exact as the source has it."""
-    previous_price: str | None
+    previous_price: Decimal | None
     """The price told before; null the first time."""
-    change_percent: str | None
+    change_percent: Decimal | None
     """Signed, four digits behind the point; null the first time."""
-    source: str
+    source: Annotated[str, _one_of("chainlink", "coingecko", "coinmarketcap")]
     """`chainlink`, `coingecko` or `coinmarketcap`."""
-    feed: str | None
+    feed: Address | None
     """Chainlink: the feed's proxy; null otherwise."""
-    round_id: str | None
+    round_id: Digits | None
     """Chainlink: the round as the proxy counts it (phase << 64 | round); null otherwise."""
-    updated_at: str
+    updated_at: Moment
     """When the source says that this became the price. RFC 3339."""
-    tx_hash: str | None
+    tx_hash: Hash | None
     """Chainlink: the transaction that brought it; null otherwise, and where the price was read."""
-    log_index: int | None
-    block_number: int | None
+    log_index: Count | None
+    block_number: Count | None
     """Chainlink: the block that brought it; null otherwise."""
-    block_hash: str | None
+    block_hash: Hash | None
 
 
 # --- the health of it all -----------------------------------------------------------------------------------------
@@ -364,11 +383,13 @@ class ChainStatus(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "system"
     DESCRIPTION = "The connection to a chain changed its state."
 
-    state: str
+    state: Annotated[
+        str, _one_of("connecting", "connected", "syncing", "degraded", "stalled", "disconnected", "halted")
+    ]
     """`connecting`, `connected`, `syncing`, `degraded`, `stalled`, `disconnected` or `halted`."""
     endpoint: str | None
     """The endpoint in use, its path and query left out."""
-    head: int | None
+    head: Count | None
     """Number of the newest block in the log."""
     lag_seconds: float | None
     """Age of that block."""
@@ -379,10 +400,10 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a wallet holds of one token."""
 
     token: str
-    token_address: str | None
+    token_address: Address | None
     """Null for the native currency."""
-    decimals: int
-    balance: str
+    decimals: Count
+    balance: Digits
 
 
 class WalletStatus(Payload, frozen=True, kw_only=True, gc=False):
@@ -390,15 +411,15 @@ class WalletStatus(Payload, frozen=True, kw_only=True, gc=False):
     CATEGORY = "system"
     DESCRIPTION = "A wallet is new on a chain, was read for the first time, or is watched no more."
 
-    address: str
+    address: Address
     name: str
-    state: str
+    state: Annotated[str, _one_of("syncing", "watching", "removed")]
     """`syncing`: known, and not read yet; `watching`: `balances` are its first reading; `removed`."""
     balances: list[Balance]
     """What was read for the first time, native currency first; later changes are told by `balance_changed`."""
-    block_number: int | None
+    block_number: Count | None
     """The block at which it was read; null where nothing was."""
-    block_hash: str | None
+    block_hash: Hash | None
 
 
 class SourceStatus(Payload, frozen=True, kw_only=True, gc=False):
@@ -408,7 +429,7 @@ class SourceStatus(Payload, frozen=True, kw_only=True, gc=False):
 
     source: str
     """`coingecko`, `coinmarketcap`, or `chainlink:ETH/USD`."""
-    state: str
+    state: Annotated[str, _one_of("ok", "limited", "failing")]
     """`ok`, `limited` (too many requests, or the month's are used up) or `failing`."""
     reason: str | None
 
@@ -442,3 +463,22 @@ CATEGORIES: Final[dict[str, frozenset[str]]] = {
     category: frozenset(name for name, payload in PAYLOADS.items() if category == payload.CATEGORY)
     for category in sorted({payload.CATEGORY for payload in PAYLOADS.values()})
 }
+"""Types by category."""
+
+_ALIASES: Final = {"balance": "wallet"}
+
+
+def meant_by(word: str) -> frozenset[str] | None:
+    """The types that the name of a type or category means: singular or plural, in any case, with - or _; or None."""
+    lower = word.lower().replace("-", "_")
+    for singular in (lower, lower.removesuffix("s"), lower.removesuffix("es")):
+        name = _ALIASES.get(singular, singular)
+        if name in CATEGORIES:
+            return CATEGORIES[name]
+        if name in PAYLOADS:
+            return frozenset({name})
+    return None
+
+
+NAMES: Final = (*PAYLOADS, *CATEGORIES, *_ALIASES)
+"""Every word that `meant_by` knows, in the singular."""
