@@ -8,10 +8,18 @@ from chainwatch.chain.evm.reads import Metadata, Pool
 from chainwatch.derive.rules import Token
 
 
+def pool_key(manager: str, pool_id: str) -> str:
+    """How a pool of Uniswap v4 is known: the contract that holds it, and its id (0x and 64 digits); lower case."""
+    return f"{manager}:{pool_id}"
+
+
 class Known:
     """
     Looked up by derivations. `tokens` and `pools` hold what was read of contracts that nobody configured; the
     configured ones go first. Addresses are lower case.
+
+    A pool is known by its contract; of Uniswap v4, where one contract holds all pools, by `manager:id` (`pool_key`): an
+    id alone is nobody's, since any contract can write a log with it.
     """
 
     def __init__(
@@ -23,6 +31,17 @@ class Known:
         self.listed = listed
         self.tokens = {} if tokens is None else tokens
         self.pools = {} if pools is None else pools
+
+    def describe(self, contract: str, fungible: bool = True) -> tuple[str | None, str | None, int | None]:
+        """
+        Symbol, name and decimals for an event. A configured token has no claimed name; what is not fungible has no
+        decimals, unless they are configured.
+        """
+        if (token := self.listed.get(contract)) is not None:
+            return token.symbol, None, token.decimals
+        if (told := self.tokens.get(contract)) is not None:
+            return told.symbol, told.name, told.decimals if fungible else None
+        return None, None, None
 
     def symbol(self, contract: str) -> str | None:
         if (token := self.listed.get(contract)) is not None:

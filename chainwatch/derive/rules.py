@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
@@ -17,6 +18,17 @@ class Token(msgspec.Struct, frozen=True):
 
     symbol: str
     decimals: int
+
+
+class FeedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured Chainlink feed."""
+
+    symbol: str
+    quote: str
+    min_change: Decimal | None = None
+    """In per cent: smaller changes are not told. None: each round is."""
+    heartbeat: float = 86_400.0
+    """Seconds within which the feed answers, even if the price stays what it is."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +50,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Value that moves inside transactions is looked for, by traces."""
     tokens: Mapping[str, Token] = {}
     """The configured tokens by contract."""
+    feeds: Mapping[str, FeedRule] = {}
+    """The configured Chainlink feeds by their proxy."""
+    wrapped: frozenset[str] = frozenset()
+    """Contracts that turn the native currency into a token and back, as WETH9 does."""
 
     @property
     def tells_transactions(self) -> bool:

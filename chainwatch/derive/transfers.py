@@ -9,11 +9,12 @@ ERC-721 share a signature; the number of indexed arguments tells them apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Final
 
 from chainwatch.chain.evm.block import Block, RpcLog
+from chainwatch.derive.known import Known
 from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.words import Party, party
 from chainwatch.event import PART, Event, identify, rfc3339
 from chainwatch.payloads import TokenTransfer
 
@@ -24,15 +25,18 @@ TRANSFER_SINGLE = "0xc3d58168c5ae7397731d063d5bbf3d657854427343f4c083240f7aacaa2
 TRANSFER_BATCH = "0x4a39dc06d4c0dbc64b70af90fd698a233a518aa5d07e595d983b8c0526c8f7fb"
 """TransferBatch(address,address,address,uint256[],uint256[])"""
 
-_ADDRESS_PADDING = "0x" + "0" * 24
 _BATCH_LIMIT = 4096
 """Ids that one batch can hold: a gas limit of 30 million ends far below."""
 
 
-def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
-    """The transfers of a block that the rules want, in the order of their logs."""
+def transfers(block: Block, rules: Rules, retracted: int, known: Known | None = None) -> Iterator[Event]:
+    """
+    The transfers of a block that the rules want, in the order of their logs. Without `known` only the configured
+    tokens have a symbol.
+    """
     if not rules.tells_transfers:
         return
+    describe = (known or Known(rules.tokens)).describe
     everything = rules.transfers == "all"
     wallets, tokens = rules.wallets, rules.tokens
     header = block.header
@@ -55,9 +59,9 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
             continue
         standard, sender, to, parts = moves
         contract = log.address.lower()
-        token = tokens.get(contract)
-        if not everything and token is None and sender[0] not in wallets and to[0] not in wallets:
+        if not everything and contract not in tokens and sender[0] not in wallets and to[0] not in wallets:
             continue
+        symbol, name, decimals = describe(contract, standard == "erc20")
         index, tx_hash = int(log.log_index, 16), log.transaction_hash.lower()
         batch = topic == TRANSFER_BATCH
         for place, (token_id, amount) in enumerate(parts):
@@ -71,10 +75,10 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
                 chain=rules.chain,
                 data=TokenTransfer(
                     standard=standard,
-                    token=token.symbol if token else None,
-                    token_name=None,
+                    token=symbol,
+                    token_name=name,
                     token_address=checksum(contract),
-                    decimals=token.decimals if token else None,
+                    decimals=decimals,
                     from_=sender[1],
                     to=to[1],
                     amount=str(amount),
@@ -89,8 +93,6 @@ def transfers(block: Block, rules: Rules, retracted: int) -> Iterator[Event]:
             )
 
 
-Party = tuple[str, str]
-"""An address in lower case, and as EIP-55 writes it."""
 Moves = tuple[str, Party, Party, list[tuple[int | None, int]]]
 """Standard, sender, recipient, and (token id, amount) of each part."""
 
@@ -104,7 +106,7 @@ def moves_of(log: RpcLog) -> Moves | None:
 def _erc20_or_721(log: RpcLog) -> Moves | None:
     topics = log.topics
     count = len(topics)
-    if count not in (3, 4) or (sender := _party(topics[1])) is None or (to := _party(topics[2])) is None:
+    if count not in (3, 4) or (sender := party(topics[1])) is None or (to := party(topics[2])) is None:
         return None
     if count == 4:
         # A 721 has nothing left for the data; with data it is some other Transfer.
@@ -118,7 +120,7 @@ def _single(log: RpcLog) -> Moves | None:
     topics, data = log.topics, log.data
     if len(topics) != 4 or len(data) < 130:
         return None
-    sender, to = _party(topics[2]), _party(topics[3])
+    sender, to = party(topics[2]), party(topics[3])
     if sender is None or to is None:
         return None
     return "erc1155", sender, to, [(int(data[2:66], 16), int(data[66:130], 16))]
@@ -128,7 +130,7 @@ def _batch(log: RpcLog) -> Moves | None:
     topics, data = log.topics, log.data
     if len(topics) != 4 or len(data) < 130:
         return None
-    sender, to = _party(topics[2]), _party(topics[3])
+    sender, to = party(topics[2]), party(topics[3])
     ids, amounts = _words(data, int(data[2:66], 16)), _words(data, int(data[66:130], 16))
     if sender is None or to is None or ids is None or amounts is None or len(ids) != len(amounts):
         return None
@@ -147,13 +149,3 @@ def _words(data: str, offset: int) -> list[int] | None:
 
 
 _READERS: Final = {TRANSFER: _erc20_or_721, TRANSFER_SINGLE: _single, TRANSFER_BATCH: _batch}
-
-
-# The same parties come again and again: exchanges, pools, routers.
-@lru_cache(maxsize=16_384)
-def _party(topic: str) -> Party | None:
-    """The address in an indexed argument; None where its padding says that it is none."""
-    if len(topic) != 66 or not topic.startswith(_ADDRESS_PADDING):
-        return None
-    address = "0x" + topic[26:].lower()
-    return address, checksum(address)

@@ -27,7 +27,8 @@ class Reads(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[str, ...] = ()
     """Contracts whose metadata is not known."""
     pools: tuple[str, ...] = ()
-    """Exchange pools whose tokens are not known: contracts, or (Uniswap v4) the 32 bytes of a pool's id."""
+    """Exchange pools whose tokens are not known: contracts, or (Uniswap v4) `manager:id`, the contract that holds the
+    pool and the 32 bytes of its id."""
     feeds: tuple[str, ...] = ()
     """Chainlink proxies to be resolved."""
 
