@@ -320,6 +320,8 @@ class TokenSwap(Payload, frozen=True, kw_only=True, gc=False):
     """`uniswap_v2`, `uniswap_v3`, `uniswap_v4` or `pancakeswap_v3`: whose events the pool writes."""
     pool: Annotated[str, msgspec.Meta(pattern="^0x([0-9a-fA-F]{40}|[0-9a-f]{64})$")]
     """Address of the pool; of Uniswap v4 the id of the pool, 32 bytes."""
+    manager: Address | None = None
+    """Uniswap v4: the contract that holds the pool, and wrote this. Null otherwise. Anybody can write any id."""
     sender: Address
     recipient: Address | None
     """Null for Uniswap v4, which does not tell."""
