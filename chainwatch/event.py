@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeGuard
@@ -119,10 +120,13 @@ NATIVE: Final = "native"
 """Stands in `Interest.tokens` where an amount is in the chain's own currency."""
 
 _ADDRESS_FIELDS: Final = (
-    "from", "to", "address", "owner", "spender", "counterparty", "sender", "recipient", "pool",
+    "from", "to", "address", "owner", "spender", "counterparty", "sender", "recipient", "pool", "manager",
     "token_address", "token_in_address", "token_out_address", "feed",
 )  # fmt: skip
-_TOKEN_FIELDS: Final = ("token_address", "token_in_address", "token_out_address")
+_TOKEN_FIELDS: Final = (
+    ("token_address", "token"), ("token_in_address", "token_in"), ("token_out_address", "token_out"),
+)  # fmt: skip
+"""Contract and symbol. In the catalogue a symbol without a contract is the chain's own currency."""
 _AMOUNT_FIELDS: Final = ("amount", "delta", "amount_in")
 
 
@@ -147,45 +151,62 @@ def interest(event: Event) -> Interest:
         addresses = tuple({data.from_.lower(): 0, data.to.lower(): 0, token: 0})
         return Interest(event.type, event.chain, addresses, (token,), data.amount)
     if isinstance(data, dict):
-        asked, get = _ASKED, data.get
+        asked, get = _asked_of_type.get(event.type, _OF_CUSTOM), data.get
     else:
         asked, get = _asked_of(type(data)), partial(getattr, data)
     if asked is _NOTHING:  # a block has none of these
         return Interest(event.type, event.chain, (), (), None)
     found = {value.lower(): 0 for name in asked.addresses if _is_address(value := get(name))}
-    tokens = {value.lower(): 0 for name in asked.tokens if _is_address(value := get(name))}
     amount = next((value for name in asked.amounts if isinstance(value := get(name), str)), None)
-    if not tokens and amount is not None and event.type in PAYLOADS:
-        tokens = {NATIVE: 0}
-    return Interest(event.type, event.chain, tuple(found), tuple(tokens), amount)
+    return Interest(event.type, event.chain, tuple(found), _tokens(asked, get), amount)
 
 
 class _Asked(NamedTuple):
-    """Where addresses, tokens and the amount stand."""
+    """Where addresses, tokens (contract, symbol) and the amount stand."""
 
     addresses: tuple[str, ...]
-    tokens: tuple[str, ...]
+    tokens: tuple[tuple[str | None, str | None], ...]
     amounts: tuple[str, ...]
 
 
-_ASKED: Final = _Asked(_ADDRESS_FIELDS, _TOKEN_FIELDS, _AMOUNT_FIELDS)
 _NOTHING: Final = _Asked((), (), ())
+_OF_CUSTOM: Final = _Asked(_ADDRESS_FIELDS, tuple((contract, None) for contract, _ in _TOKEN_FIELDS), _AMOUNT_FIELDS)
+"""Of whatever a stranger published: a symbol there means nothing."""
 
 
+def _tokens(asked: _Asked, get: Callable[[str], object]) -> tuple[str, ...]:
+    found: dict[str, int] = {}
+    for name, symbol in asked.tokens:
+        contract = None if name is None else get(name)
+        if _is_address(contract):
+            found[contract.lower()] = 0
+        elif contract is None and symbol is not None and get(symbol) is not None:
+            found[NATIVE] = 0
+    return tuple(found)
+
+
+def _find(names: Mapping[str, str]) -> _Asked:
+    """`names`: the fields that there are in JSON, and what each is called where it is looked up."""
+    found = _Asked(
+        tuple(names[name] for name in _ADDRESS_FIELDS if name in names),
+        tuple((names.get(contract), names.get(symbol)) for contract, symbol in _TOKEN_FIELDS if symbol in names),
+        tuple(names[name] for name in _AMOUNT_FIELDS if name in names),
+    )
+    return _NOTHING if found == _NOTHING else found
+
+
+_asked_of_type: Final = {
+    name: _find({field: field for field in payload.__struct_encode_fields__}) for name, payload in PAYLOADS.items()
+}
 _asked: Final[dict[type, _Asked]] = {}
 
 
 def _asked_of(payload: type[msgspec.Struct]) -> _Asked:
     """The attributes of a payload that hold them: those that it has."""
     if payload not in _asked:
-        _asked[payload] = _find(payload)
+        names = zip(payload.__struct_encode_fields__, payload.__struct_fields__, strict=True)
+        _asked[payload] = _find(dict(names))
     return _asked[payload]
-
-
-def _find(payload: type[msgspec.Struct]) -> _Asked:
-    names = {field.encode_name: field.name for field in msgspec.structs.fields(payload)}
-    found = _Asked(*(tuple(names[name] for name in wanted if name in names) for wanted in _ASKED))
-    return _NOTHING if found == _NOTHING else found
 
 
 def _is_address(value: object) -> TypeGuard[str]:

@@ -17,9 +17,8 @@ import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import NATIVE, Interest, address_key, pair_key
-from chainwatch.payloads import CATEGORIES, PAYLOADS
+from chainwatch.payloads import NAMES, meant_by
 
-ALIASES: Final = {"wallet": "wallet", "balance": "wallet"}
 PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount")
 """The parameters that this module reads; each may repeat, and hold several values separated by commas."""
 
@@ -158,16 +157,15 @@ def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[st
                 hint="a custom type is a letter, then letters, digits and _: at most 64",
             )
         return frozenset({name})
+    if (meant := meant_by(word)) is not None:
+        return meant
     singular = lower.removesuffix("s")
-    for name in (lower, singular, ALIASES.get(singular, "")):
-        if name in CATEGORIES:
-            return CATEGORIES[name]
-        if name in PAYLOADS or name in vocabulary.custom:
+    for name in (lower, singular):
+        if name in vocabulary.custom:
             return frozenset({name})
     if singular == "custom":
         return vocabulary.custom or frozenset({"custom"})
-    known = [*PAYLOADS, *CATEGORIES, *vocabulary.custom]
-    raise _unknown("event type or category", word, known, parameter)
+    raise _unknown("event type or category", word, [*NAMES, *vocabulary.custom], parameter)
 
 
 def _chain(word: str, vocabulary: Vocabulary) -> str:

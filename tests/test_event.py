@@ -24,59 +24,21 @@ from chainwatch.event import (
     retraction,
     rfc3339,
 )
-from chainwatch.payloads import CATEGORIES, PAYLOADS
+from chainwatch.examples import EXAMPLES
+from chainwatch.payloads import PAYLOADS
 
 HASH = "0x" + "ab" * 32
 FROM, TO, TOKEN = "0x" + "aA" * 20, "0x" + "bB" * 20, "0x" + "cC" * 20
 
-BLOCK = {"block_number": 7, "block_hash": HASH}
-TRANSACTION = BLOCK | {
-    "tx_hash": HASH,
-    "from": FROM,
-    "to": TO,
-    "amount": str(2**256 - 1),
-    "token": "ETH",
-    "decimals": 18,
-    "nonce": 3,
-    "direction": None,
-    "transaction_index": 1,
-    "gas_used": "21000",
-    "fee": "1",
-}
-DATA = {
-    "block_new": BLOCK
-    | {
-        "parent_hash": HASH,
-        "transaction_count": 0,
-        "gas_used": "0",
-        "gas_limit": "30000000",
-        "base_fee_per_gas": None,
-    },
-    "block_finalized": BLOCK | {"tag": "safe"},
-    "chain_reorg": {"depth": 1, "common_ancestor": BLOCK, "old_blocks": [BLOCK], "new_blocks": []},
-    "transaction_confirmed": TRANSACTION | {"confirmations": 6},
-    "transaction_failed": TRANSACTION | {"to": None, "revert_reason": "no\u202e"},
-    "token_transfer": BLOCK
-    | {
-        "standard": "erc20",
-        "token": None,
-        "token_address": TOKEN,
-        "decimals": None,
-        "from": FROM,
-        "to": TO,
-        "amount": "1",
-        "token_id": None,
-        "batch_index": None,
-        "tx_hash": HASH,
-        "transaction_index": 1,
-        "log_index": 2,
-    },
-    "chain_status": {"state": "halted", "endpoint": None, "head": 7, "lag_seconds": 1.5, "reason": "deep"},
+DATA = {kind: msgspec.to_builtins(example.data) for kind, example in EXAMPLES.items()}
+MORE = {
+    "transaction_failed": {"to": None, "revert_reason": "no\u202e"},
+    "token_transfer": {"from": FROM, "to": TO, "token_address": TOKEN, "amount": "1"},
 }
 
 
 def made(kind, data=None, **more):
-    told = data if data is not None else msgspec.convert(DATA[kind], PAYLOADS[kind])
+    told = msgspec.convert(DATA[kind] | MORE.get(kind, {}), PAYLOADS[kind]) if data is None else data
     return Event(
         id=event_id(kind),
         type=kind,
@@ -88,9 +50,12 @@ def made(kind, data=None, **more):
     )
 
 
-def test_every_type_is_tried_here():
-    assert set(DATA) == set(PAYLOADS)
-    assert set().union(*CATEGORIES.values()) == set(PAYLOADS)
+def touched(kind, **changes):
+    """The interest of the example, changed; fresh and read back it is the same."""
+    event = made(kind, msgspec.structs.replace(EXAMPLES[kind].data, **changes))
+    about = interest(event)
+    assert interest(decode(encode(event))) == about
+    return about
 
 
 @pytest.mark.parametrize("kind", PAYLOADS)
@@ -99,9 +64,9 @@ def test_an_event_is_one_line_of_json_and_comes_back(kind):
     assert b"\n" not in line
     told = json.loads(line)
     assert list(told) == ["id", "type", "timestamp", "observed_at", "chain", "data"]
-    assert told["data"] == DATA[kind]
+    assert told["data"] == DATA[kind] | MORE.get(kind, {})
     back = decode(line)
-    assert back.data == DATA[kind]
+    assert back.data == told["data"]
     assert encode(back) == line
 
 
@@ -163,16 +128,66 @@ def test_times_are_rfc_3339_in_utc_with_milliseconds(milliseconds, text):
 
 @pytest.mark.parametrize("kind", PAYLOADS)
 def test_a_fresh_event_and_one_read_back_are_of_the_same_interest(kind):
+    touched(kind)
     event = made(kind)
     assert interest(event) == interest(decode(encode(event)))
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+def test_every_address_of_an_event_is_touched(kind):
+    """Whatever looks like one at the top of the data; those of a list (a wallet's balances) are not asked for."""
+    addresses = {value.lower() for value in DATA[kind].values() if re.fullmatch("0x[0-9a-fA-F]{40}", str(value))}
+    assert set(touched(kind).addresses) == addresses
 
 
 def test_the_interest_of_a_transfer_and_of_a_transaction():
     a, b, c = FROM.lower(), TO.lower(), TOKEN.lower()
     assert interest(made("token_transfer")) == Interest("token_transfer", "ethereum", (a, b, c), (c,), "1")
-    told = interest(made("transaction_confirmed"))
-    assert told == Interest("transaction_confirmed", "ethereum", (a, b), (NATIVE,), str(2**256 - 1))
-    assert interest(made("transaction_failed")).addresses == (a,)
+    for kind in ("pending", "confirmed", "failed", "replaced", "dropped"):
+        told = touched(f"transaction_{kind}", from_=FROM, to=TO, amount=str(2**256 - 1))
+        assert told == Interest(f"transaction_{kind}", "ethereum", (a, b), (NATIVE,), str(2**256 - 1))
+    assert touched("transaction_failed", from_=FROM, to=None).addresses == (a,)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("balance_changed", "delta"), ("wallet_incoming", "amount")])
+def test_a_wallet_holds_the_native_currency_or_a_token(kind, field):
+    amount = {field: "7"}
+    assert touched(kind, token_address=None, token="ETH", **amount)[3:] == ((NATIVE,), "7")
+    assert touched(kind, token_address=TOKEN, **amount)[3:] == ((TOKEN.lower(),), "7")
+    assert touched(kind, token_address=TOKEN, token="ETH").tokens == (TOKEN.lower(),)
+    assert touched("balance_changed", delta="-7").amount == "-7"
+
+
+def test_an_approval_of_everything_has_no_amount():
+    about = touched("token_approval", owner=FROM, spender=TO, token_address=TOKEN, token="ETH", amount=None)
+    assert about[2:] == ((FROM.lower(), TO.lower(), TOKEN.lower()), (TOKEN.lower(),), None)
+
+
+def test_a_swap_touches_both_tokens_and_a_pool_that_has_an_address():
+    sides = {"token_in_address": FROM, "token_out_address": TO, "amount_in": "7"}
+    a, b = FROM.lower(), TO.lower()
+    about = touched("token_swap", **sides, pool=TOKEN, sender=TO, recipient=None)
+    assert about[2:] == ((b, TOKEN.lower(), a), (a, b), "7")
+    assert HASH not in touched("token_swap", pool=HASH).addresses
+
+
+def test_a_side_of_a_swap_is_native_where_it_has_a_symbol_and_no_contract():
+    a, b = FROM.lower(), TO.lower()
+    assert touched("token_swap", token_in="ETH", token_in_address=None, token_out_address=TO).tokens == (NATIVE, b)
+    assert touched("token_swap", token_in_address=FROM, token_out="ETH", token_out_address=None).tokens == (a, NATIVE)
+    unknown = dict.fromkeys(("token_in", "token_in_address", "token_out", "token_out_address"))
+    assert touched("token_swap", **unknown).tokens == ()
+
+
+def test_a_price_is_of_no_token_and_has_no_amount():
+    assert touched("price_update", feed=FROM)[2:] == ((FROM.lower(),), (), None)
+    assert touched("price_update", feed=None)[2:] == ((), (), None)
+
+
+def test_a_status_touches_its_wallet():
+    assert touched("wallet_status", address=FROM)[2:] == ((FROM.lower(),), (), None)
+    for kind in ("source_status", "chain_status", "block_new"):
+        assert touched(kind)[2:] == ((), (), None)
 
 
 def test_the_interest_of_a_custom_event_is_what_it_calls_addresses():
@@ -180,6 +195,7 @@ def test_the_interest_of_a_custom_event_is_what_it_calls_addresses():
     event = made("approved", dict(data))
     assert interest(event) == Interest("approved", "ethereum", (FROM.lower(),), (), None)
     assert event.data == data
+    assert interest(made("paid", {"amount": "5", "token": "ETH"})).tokens == ()
 
 
 def test_index_keys_are_63_bits_and_an_address_has_one_in_any_case():

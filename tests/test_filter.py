@@ -50,6 +50,13 @@ def test_categories_are_their_types(category):
         assert parsed(filters=word).types == CATEGORIES[category]
 
 
+def test_balances_are_what_wallets_have_and_statuses_a_plural():
+    for word in ("balance", "Balances", "wallet"):
+        assert parsed(filters=word).types == {"balance_changed", "wallet_incoming", "wallet_outgoing"}
+    assert parsed(filters="prices").types == {"price_update"}
+    assert parsed(types="wallet-statuses").types == {"wallet_status"}
+
+
 def test_custom_types_are_known_once_published_and_always_with_their_prefix():
     assert parsed(types="deploy").types == {"deploy"}
     assert parsed(types="custom").types == {"deploy"}
@@ -110,6 +117,8 @@ def test_an_amount_is_compared_by_its_size_and_no_amount_is_too_little():
     [
         ({"types": "token_transfr"}, "types", "token_transfr", "token_transfer"),
         ({"filters": "blocc"}, "filters", "blocc", "block"),
+        ({"filters": "balanse"}, "filters", "balanse", "balance"),
+        ({"types": "price_updat"}, "types", "price_updat", "price_update"),
         ({"types": "zzzz"}, "types", "zzzz", ""),
         ({"types": "custom:No!"}, "types", "custom:No!", ""),
         ({"types": ""}, "types", "", ""),

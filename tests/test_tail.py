@@ -19,6 +19,7 @@ from chainwatch import event as events, sse
 from chainwatch.cli import run
 from chainwatch.cli.render import Human, Template, catalogue_types, ndjson
 from chainwatch.errors import UsageError
+from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 FULL = Path("/dev/full")
 
@@ -522,12 +523,12 @@ def test_columns_stay_aligned_with_chains_of_any_name():
     assert [text.index("transfer") for text in lines] == [26, 30, 30, 34]
 
 
-@pytest.mark.parametrize("kind", [*events.PAYLOADS, "custom"])
+@pytest.mark.parametrize("kind", [*PAYLOADS, "custom"])
 @pytest.mark.parametrize(
     "value", ["\x1b]0;owned\x07\u202e\n", -1, 10**400, 1.5, True, None, [1], {"a": "\x1b[2J"}, "9" * 5000, "x" * 5000]
 )
 def test_no_event_breaks_a_line_or_moves_the_cursor_of_a_terminal(kind, value):
-    names = {name for payload in events.PAYLOADS.values() for name in payload.__struct_encode_fields__}
+    names = {name for payload in PAYLOADS.values() for name in payload.__struct_encode_fields__}
     for data in (dict.fromkeys(names, value), value, {}, {"decimals": 255, "amount": "1", "token": value}):
         event = events.Event(id="e", type=kind, timestamp="\x1b[2J", observed_at="", chain="\x07", data=data)
         text = Human(color=False)(event, b"", "").decode()
@@ -591,6 +592,7 @@ def test_a_field_that_only_a_custom_event_may_have_is_a_doubt():
 
 
 def test_the_types_of_the_command_line_are_those_of_the_catalogue():
-    assert catalogue_types(["Token-Transfers", "block"]) == {"token_transfer", *events.CATEGORIES["block"]}
+    assert catalogue_types(["Token-Transfers", "block"]) == {"token_transfer", *CATEGORIES["block"]}
+    assert catalogue_types([" balances"]) == CATEGORIES["wallet"]
     assert catalogue_types([]) is None
     assert catalogue_types(["block", "deploy"]) is None

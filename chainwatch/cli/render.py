@@ -15,7 +15,7 @@ import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import Event
-from chainwatch.payloads import CATEGORIES, PAYLOADS
+from chainwatch.payloads import PAYLOADS, meant_by
 from chainwatch.text import SYMBOL_LENGTH, age, amount, printable, short
 
 Render = Callable[[Event, bytes, str], bytes]
@@ -253,11 +253,7 @@ def catalogue_types(words: Iterable[str]) -> frozenset[str] | None:
     """The types of the catalogue that these words mean; None where there is no word, or one that it does not know."""
     found: set[str] = set()
     for word in words:
-        lower = word.strip().lower().replace("-", "_")
-        for name in (lower, lower.removesuffix("s")):
-            if name in PAYLOADS or name in CATEGORIES:
-                found |= CATEGORIES.get(name, frozenset({name}))
-                break
-        else:
+        if (meant := meant_by(word.strip())) is None:
             return None
+        found |= meant
     return frozenset(found) or None

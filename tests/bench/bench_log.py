@@ -50,6 +50,7 @@ def transfer(number: int, source: random.Random, to: str | None = None) -> Event
         data=TokenTransfer(
             standard="erc20",
             token="USDC",
+            token_name=None,
             token_address="0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48",
             decimals=6,
             from_=f"0x{source.getrandbits(160):040x}",

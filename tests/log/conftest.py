@@ -52,6 +52,7 @@ def transfer(
         data=TokenTransfer(
             standard="erc20",
             token="TOK",
+            token_name=None,
             token_address=token,
             decimals=18,
             from_=source,
