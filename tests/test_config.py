@@ -274,7 +274,7 @@ def test_prices_are_read(write):
     price = f'symbol = "ETH"\nsource = "chainlink"\nchain = "ethereum"\nfeed = "{USDC}"\nmin_change = "0.5%"'
     settings = load(write(f"{CHAIN}[[prices]]\n{price}"), HOME, {})
     assert settings.prices[0].min_change == Decimal("0.5")
-    assert settings.not_yet() == ["prices[0]"]
+    assert settings.not_yet() == []
 
 
 def test_settings_cannot_be_changed():

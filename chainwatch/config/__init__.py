@@ -5,6 +5,7 @@ The configuration: typed, documented, and checked all at once.
 variables before the file before the defaults.
 """
 
+from chainwatch.config.keys import api_keys, readable_by_all
 from chainwatch.config.load import find, load
 from chainwatch.config.model import (
     ChainSettings,
@@ -25,7 +26,9 @@ __all__ = [
     "Settings",
     "TokenSettings",
     "WalletSettings",
+    "api_keys",
     "find",
     "load",
+    "readable_by_all",
     "vocabulary",
 ]

@@ -16,8 +16,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from chainwatch.config.explain import did_you_mean, explain
+from chainwatch.config.keys import read_key
 from chainwatch.config.model import TABLES, Settings, default_log_path
 from chainwatch.config.references import check_references
+from chainwatch.config.values import Wrong
 from chainwatch.errors import ConfigError, Problem
 from chainwatch.text import printable
 
@@ -86,6 +88,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     problems += _overlay_variables(data, environ, places)
     _overlay_flags(data, flags, environ, places)
     problems += _read_endpoints_files(data, base, environ, places)
+    problems += _check_key_files(data)
     log = data.setdefault("log", {})
     by_default = isinstance(log, dict) and "path" not in log
     if by_default:
@@ -192,6 +195,16 @@ def _read_endpoints_files(
             f"chains[{index}].endpoints[{position}]": f"{place}, line {number}"
             for position, (number, _) in enumerate(urls)
         }
+
+
+def _check_key_files(data: Data) -> Iterable[Problem]:
+    """The settings hold no key, so that whoever prints them shows none; that there is one is seen here."""
+    for index, price in _tables(data, "prices"):
+        if isinstance(written := price.get("api_key_file"), str) and written:
+            try:
+                read_key(written)
+            except Wrong as wrong:
+                yield Problem(f"prices[{index}].api_key_file", str(wrong), wrong.hint)
 
 
 # --- variables and flags ------------------------------------------------------------------------------------------

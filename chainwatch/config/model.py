@@ -190,15 +190,31 @@ class PriceSettings(Section):
     id: str | None = Field(
         default=None, min_length=1, description="CoinGecko, CoinMarketCap: their id of what is priced."
     )
-    url: Endpoint | None = Field(
-        default=None, repr=False, description="CoinGecko, CoinMarketCap: another address to ask."
+    url: Annotated[str, BeforeValidator(values.web_address)] | None = Field(
+        default=None,
+        repr=False,
+        description="CoinGecko, CoinMarketCap: another address to ask, http:// or https://; what follows the host is "
+        "the beginning of the API's path.",
     )
     api_key_file: str | None = Field(
         default=None, min_length=1, description="CoinGecko, CoinMarketCap: file with the API key."
     )
     interval: Duration = Field(default=60.0, ge=1, le=86_400, description="CoinGecko, CoinMarketCap: asked this often.")
+    monthly_calls: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        description="CoinGecko, CoinMarketCap: requests in a calendar month (UTC), spread over it. Default: 10000, the "
+        "free plans', where there is an API key and no `url`; else no limit.",
+    )
     min_change: Annotated[Decimal, BeforeValidator(values.percent)] = Field(
-        default=Decimal("0.1"), description='Smaller changes than this are not told: "0.1%". In per cent.'
+        default=Decimal("0.1"),
+        description='Smaller changes than this are not told: "0.1%". Chainlink: each round is told unless this is set.',
+    )
+    heartbeat: Duration = Field(
+        default=86_400.0,
+        ge=1,
+        le=31_536_000,
+        description="Chainlink: the feed answers at least this often; it fails when it does not.",
     )
 
 
@@ -226,7 +242,7 @@ class Settings(Section):
                 "internal_transfers": chain.internal_transfers,
             }
             found += [f"chains[{index}].{key}" for key, does in asked.items() if does and key in chain.model_fields_set]
-        return found + [f"prices[{index}]" for index in range(len(self.prices))]
+        return found
 
 
 _LIMITS: Final = ("max_connections_per_key", "max_connections_per_address", "connects_per_minute")

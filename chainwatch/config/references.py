@@ -37,6 +37,37 @@ def check_references(data: Data) -> Iterator[Problem]:
         for key in needed.get(source, ()) if isinstance(source, str) else ():
             if key not in price:
                 yield Problem(f"prices[{index}].{key}", f"is required where source is {source!r}")
+        yield from _misplaced(price, index)
+    yield from _same_prices(data)
+
+
+_CHAINLINK_ONLY = ("chain", "feed", "heartbeat")
+_WEB_ONLY = ("id", "url", "api_key_file", "interval", "monthly_calls")
+
+
+def _misplaced(price: Data, index: int) -> Iterator[Problem]:
+    """Keys that mean nothing for the source: who writes them expects something of them."""
+    source = price.get("source")
+    foreign = _WEB_ONLY if source == "chainlink" else _CHAINLINK_ONLY if source in _WEB_SOURCES else ()
+    for key in foreign:
+        if key in price:
+            yield Problem(f"prices[{index}].{key}", f"means nothing where source is {source!r}")
+
+
+_WEB_SOURCES = ("coingecko", "coinmarketcap")
+
+
+def _same_prices(data: Data) -> Iterator[Problem]:
+    """One source tells one price of a thing: its name is how the price is remembered."""
+    seen: dict[Hashable, int] = {}
+    for index, price in _tables(data, "prices"):
+        parts = [price.get("source"), price.get("chain", ""), price.get("symbol"), price.get("quote", "USD")]
+        if not all(isinstance(part, str) for part in parts):
+            continue
+        first = seen.setdefault(tuple(parts), index)
+        if first != index:
+            yield Problem(f"prices[{index}].symbol", f"is told by that source for prices[{first}] already")
+    yield from _unique(data, "prices", "feed", ("chain", "feed"))
 
 
 def _tables(data: Data, name: str) -> Iterator[tuple[int, Data]]:

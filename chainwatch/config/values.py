@@ -86,6 +86,18 @@ def endpoint(value: object) -> str:
     return value
 
 
+def web_address(value: object) -> str:
+    """The URL of an API. The message says which part is wrong and shows none of it."""
+    try:
+        url = endpoint(value)
+    except Wrong:
+        url = ""
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in ("http", "https") or parts.query or parts.fragment:
+        raise Wrong("is no URL of an API", "write it as https://host/path, without a query")
+    return url
+
+
 def origin(value: object) -> str:
     """An origin as browsers send it: `https://example.org`, without a path. `*` is any."""
     if value == "*":
