@@ -42,6 +42,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     confirmations: tuple[int, ...] = (1,)
     """At which depths a transaction is told as confirmed; ascending."""
     transactions: Which = "watched"
+    pending: Which = "watched"
     transfers: Which = "watched"
     wallets: frozenset[str] = frozenset()
     names: Mapping[str, str] = {}
@@ -68,6 +69,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         if self.transactions == "watched":
             return sender.lower() in self.wallets or (to is not None and to.lower() in self.wallets)
         return self.transactions == "all"
+
+    @property
+    def tells_pending(self) -> bool:
+        return self.pending == "all" or (self.pending == "watched" and bool(self.wallets))
+
+    def tells_pending_transaction(self, sender: str, to: str | None) -> bool:
+        """Whether a transaction between these is told while it waits in the mempool."""
+        if self.pending == "watched":
+            return sender.lower() in self.wallets or (to is not None and to.lower() in self.wallets)
+        return self.pending == "all"
 
     def direction(self, sender: str, to: str | None) -> str | None:
         """`outgoing`, `incoming`, `self` (between watched wallets), or None: seen from the watched wallets."""

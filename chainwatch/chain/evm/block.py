@@ -31,6 +31,8 @@ class RpcTransaction(msgspec.Struct, rename="camel", gc=False):
     max_priority_fee_per_gas: str | None = None
     block_hash: str | None = None
     """None while it is pending."""
+    block_number: str | None = None
+    input: str = "0x"
 
 
 class RpcWithdrawal(msgspec.Struct, rename="camel", gc=False):
