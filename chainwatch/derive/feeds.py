@@ -78,6 +78,8 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str | None = None
     """As `source_status` told it."""
     reason: str | None = None
+    status: Event | None = None
+    """That event."""
 
 
 _NEW: Final = FeedState()
@@ -234,21 +236,40 @@ class Feeds:
 
     # --- how they are ---
 
-    def statuses(self, now: int) -> list[SourceStatus]:
+    def statuses(self, head: int, log: str, now: int) -> list[Event]:
         """
-        The feeds whose state changed since this was asked last. `now` is the time of the newest told block in Unix
-        seconds, not ours: while history is read, and while the chain stands still, no feed is late.
+        `source_status` of the feeds whose state changed since this was asked last. `head` is the time of the newest
+        told block in Unix seconds, and it counts, not ours: while history is read, and while the chain stands still,
+        no feed is late. `log`: the log's identity; `now`: Unix nanoseconds.
         """
-        changed: list[SourceStatus] = []
         known = dict(self.known)
+        changed: list[Event] = []
         for proxy, feed in self.known.items():
             rule = self._rules.feeds[proxy]
-            state, reason = _standing(feed, rule, now)
+            state, reason = _standing(feed, rule, head)
             if state is not None and (state, reason) != (feed.state, feed.reason):
-                known[proxy] = _replace(feed, state=state, reason=reason)
-                changed.append(SourceStatus(source=name_of(rule), state=state, reason=reason))
+                event = self._status(SourceStatus(source=name_of(rule), state=state, reason=reason), log, now)
+                known[proxy] = _replace(feed, state=state, reason=reason, status=event)
+                changed.append(event)
         self.known = known
         return changed
+
+    def _status(self, status: SourceStatus, log: str, now: int) -> Event:
+        chain, at = self._rules.chain, rfc3339(now // 1_000_000)
+        return Event(
+            # It belongs to no block: what makes it one occurrence is the moment in this log.
+            id=event_id(chain, None, SourceStatus.TYPE, None, log, status.source, status.state, now),
+            type=SourceStatus.TYPE,
+            timestamp=at,
+            observed_at=at,
+            chain=chain,
+            data=status,
+        )
+
+    @property
+    def told(self) -> list[Event]:
+        """The `source_status` of each feed that was told last."""
+        return [feed.status for feed in self.known.values() if feed.status is not None]
 
     def vitals(self) -> list[dict[str, Any]]:
         """What `/v1/stats` and `/health` tell of them."""
@@ -268,20 +289,6 @@ class Feeds:
 def name_of(rule: FeedRule) -> str:
     """What `source_status` calls a feed."""
     return f"chainlink:{rule.symbol}/{rule.quote}"
-
-
-def status_event(status: SourceStatus, chain: str, log: str, now: int) -> Event:
-    """The event of a feed's new state. `log`: the log's identity; `now`: Unix nanoseconds."""
-    at = rfc3339(now // 1_000_000)
-    return Event(
-        # It belongs to no block: what makes it one occurrence is the moment in this log.
-        id=event_id(chain, None, SourceStatus.TYPE, None, log, status.source, status.state, now),
-        type=SourceStatus.TYPE,
-        timestamp=at,
-        observed_at=at,
-        chain=chain,
-        data=status,
-    )
 
 
 def _standing(feed: FeedState, rule: FeedRule, now: int) -> tuple[str | None, str | None]:
