@@ -27,6 +27,7 @@ from chainwatch.log.store import open_log
 from chainwatch.progress import show_progress
 from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
+from chainwatch.server.present import Present
 from chainwatch.stream.hub import Hub
 from chainwatch.wiring import Chain, demonstration
 
@@ -67,15 +68,17 @@ async def _serve(settings: Settings, *, demo: bool, seed: int, insecure: bool) -
         stack.push_async_callback(log.close)
         chains = [await Chain.resume(chain, settings, log) for chain in settings.chains]
         hub = Hub(log, heartbeat=settings.server.heartbeat)  # before anything is told: it hears of every commit
+        present = Present(log)
+        present.seed(status for chain in chains for status in chain.ingest.statuses)
         await stack.enter_async_context(_following(chains, stop))
-        await stack.enter_async_context(_listening(settings, log, hub, chains, insecure=insecure))
+        await stack.enter_async_context(_listening(settings, log, hub, present, chains, insecure=insecure))
         await stop.wait()
         structlog.get_logger().info("stopping")
 
 
 @contextlib.asynccontextmanager
 async def _listening(
-    settings: Settings, log: Log, hub: Hub, chains: Sequence[Chain], *, insecure: bool
+    settings: Settings, log: Log, hub: Hub, present: Present, chains: Sequence[Chain], *, insecure: bool
 ) -> AsyncIterator[None]:
     """The server, while inside. `ChainwatchError` where the address cannot be had."""
     server = settings.server
@@ -83,6 +86,7 @@ async def _listening(
         Context(
             log=log,
             hub=hub,
+            present=present,
             version=__version__,
             started=time.time(),
             loopback=server.loopback,
@@ -124,7 +128,7 @@ async def _following(chains: Sequence[Chain], stop: asyncio.Event) -> AsyncItera
             failed.append(error)
             stop.set()
 
-    tasks = [asyncio.create_task(chain.follower.run(), name=f"chain {chain.name}") for chain in chains]
+    tasks = [asyncio.create_task(chain.run(), name=f"chain {chain.name}") for chain in chains]
     tasks.append(asyncio.create_task(show_progress([chain.vitals for chain in chains]), name="progress"))
     for task in tasks:
         task.add_done_callback(ended)

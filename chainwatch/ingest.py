@@ -1,31 +1,34 @@
 """
 Steps of a chain become events in the log: one commit each, with everything a restart needs.
 
-`Teller` decides: which events a step tells, in which order, and what changes in the journal. `Ingest` is the edge: it
+`teller` decides which events a step tells, in which order, and what changes in the journal. `Ingest` is the edge: it
 appends, waits while the disk is full, and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+import msgspec
 import structlog
 
 from chainwatch.chain.evm.block import Block, Header
 from chainwatch.chain.evm.head import Window
+from chainwatch.chain.evm.reads import Readings, Reads
 from chainwatch.chain.evm.step import Step
-from chainwatch.derive.blocks import block_finalized, block_new, chain_reorg
-from chainwatch.derive.rules import Rules
-from chainwatch.derive.transactions import Included, confirmed, included
-from chainwatch.derive.transfers import transfers
+from chainwatch.derive.balances import Holdings
+from chainwatch.derive.feeds import Feeds
+from chainwatch.derive.known import Known
+from chainwatch.derive.mempool import Pool, Told
+from chainwatch.derive.rules import Rules, checksum
 from chainwatch.errors import LogFull
-from chainwatch.event import Event, event_id, retraction, rfc3339
-from chainwatch.journal import Checkpoint, Journal
+from chainwatch.event import Event, event_id, rfc3339
+from chainwatch.journal import Journal
 from chainwatch.log import Change, Log
-from chainwatch.payloads import ChainStatus
+from chainwatch.payloads import ChainStatus, WalletStatus
+from chainwatch.teller import Memory, Teller
 
 ROOM_AGAIN = 1.0
 """Seconds between two tries while the disk is full."""
@@ -33,181 +36,19 @@ UNSAID = 100
 """States kept to be told later: a disk may be full for weeks, with a connection that comes and goes."""
 
 
-class Teller:
-    """What the steps of one chain tell. Pure but for its memory, which `Ingest` reads from the journal at start."""
-
-    def __init__(
-        self,
-        rules: Rules,
-        checkpoint: Checkpoint,
-        *,
-        max_depth: int,
-        waiting: dict[int, list[Included]] | None = None,
-        orphaned: dict[str, tuple[int, int]] | None = None,
-    ) -> None:
-        self._rules = rules
-        self._journal = Journal(rules.chain)
-        self._max_depth = max_depth
-        self._waiting = waiting or {}
-        self._orphaned = orphaned or {}
-        self.checkpoint = checkpoint
-        self.window = Window(max_depth + 1, checkpoint.headers)
-
-    def _retracted(self, block_hash: str) -> int:
-        return self._orphaned.get(block_hash, (0, 0))[1]
-
-    def step(
-        self, step: Step, told: dict[int, list[Event]], now: int
-    ) -> tuple[list[Event], list[Change], list[Header]]:
-        """
-        The events of a step in their order, the changes of the journal, and the window's new headers.
-
-        `told`: height of each orphaned block -> its events as they were told. `now`: Unix milliseconds. `ValueError`
-        where a part of a block is malformed: then nothing is remembered of the step.
-        """
-        before = copy.copy(self.checkpoint), self._waiting.copy(), self._orphaned.copy()
-        try:
-            return self._step(step, told, now)
-        except BaseException:
-            self.checkpoint, self._waiting, self._orphaned = before
-            raise
-
-    def _step(
-        self, step: Step, told: dict[int, list[Event]], now: int
-    ) -> tuple[list[Event], list[Change], list[Header]]:
-        events: list[Event] = []
-        changes: list[Change] = []
-        mark = self.checkpoint
-        mark.step += 1
-        if step.orphaned and step.ancestor is not None:
-            events.extend(self._retract(step.ancestor, step.orphaned, step.blocks, told, now, changes))
-        kept = self.window.headers
-        if step.orphaned and step.ancestor is not None:
-            kept = [header for header in kept if header.number <= step.ancestor.number]
-        headers = [*kept, *(block.header for block in step.blocks)][-self.window.size :]
-        top = headers[-1].number if headers else 0
-        for block in step.blocks:
-            if mark.first is None:
-                mark.first = block.header.number
-            self._tell(block, events, changes, keep_open=block.header.number > top - self._max_depth, top=top)
-        mark.headers = headers
-        mark.peaks = [(ancestor, peak) for ancestor, peak in mark.peaks if peak > top]
-        changes.append(self._journal.drop_below("open", top - self._max_depth))
-        self._forget_below(top, changes)
-        changes.append(self._journal.checkpoint(mark))
-        return events, changes, headers
-
-    def _retract(
-        self,
-        ancestor: Header,
-        orphaned: Sequence[Header],
-        blocks: Sequence[Block],
-        told: dict[int, list[Event]],
-        now: int,
-        changes: list[Change],
-    ) -> Iterable[Event]:
-        """`chain_reorg`, then the retractions, newest block first, each block's newest event first."""
-        mark, tip = self.checkpoint, orphaned[-1]
-        observed = rfc3339(now)
-        yield chain_reorg(ancestor, orphaned, blocks, self._rules.chain, self._retracted(tip.hash), now)
-        for header in reversed(orphaned):
-            for event in reversed(told[header.number]):
-                yield retraction(event, observed)
-            count = self._retracted(header.hash) + 1
-            self._orphaned[header.hash] = (header.number, count)
-            self._waiting.pop(header.number, None)
-            changes.append(self._journal.orphaned(header.number, header.hash, count))
-        changes.append(self._journal.drop_from("open", ancestor.number + 1))
-        changes.append(self._journal.drop_from("waiting", ancestor.number + 1))
-        mark.peaks = [(min(below, ancestor.number), peak) for below, peak in mark.peaks]
-        mark.peaks.append((ancestor.number, tip.number))
-        mark.marks = {tag: [one for one in heights if one <= ancestor.number] for tag, heights in mark.marks.items()}
-        if mark.first is not None and ancestor.number < mark.first:
-            # Nothing that was told is left: it begins anew, maybe lower.
-            mark.first = None if not blocks else blocks[0].header.number
-            mark.peaks = []
-
-    def _tell(self, block: Block, events: list[Event], changes: list[Change], *, keep_open: bool, top: int) -> None:
-        """The events of one new block, and of the confirmations that it brings to older ones."""
-        rules, journal, number = self._rules, self._journal, block.header.number
-        retracted = self._retracted(block.header.hash)
-        own = [block_new(block, rules.chain, retracted)]
-        succeeded, failed = included(block, rules, retracted)
-        at_once = list(confirmed(succeeded, 1, rules.chain, rfc3339(block.arrived))) if 1 in rules.confirmations else []
-        if failed or at_once:
-            # A transaction, then its logs: the sort is stable.
-            rest = [*failed, *at_once, *transfers(block, rules, retracted)]
-            own.extend(sorted(rest, key=lambda event: event.data.transaction_index))
-        else:
-            own.extend(transfers(block, rules, retracted))
-        events.extend(own)
-        if keep_open:
-            changes.append(journal.open(number, self.checkpoint.step, own))
-        if succeeded and rules.confirmations[-1] > 1:
-            self._waiting[number] = succeeded
-            if number > top - rules.confirmations[-1]:
-                changes.append(journal.waiting(number, succeeded))
-        for depth in rules.confirmations:
-            older = number - depth + 1
-            if depth == 1 or older not in self._waiting or self._was_told(older, number):
-                continue
-            later = list(confirmed(self._waiting[older], depth, rules.chain, rfc3339(block.arrived)))
-            events.extend(later)
-            if older > top - self._max_depth:
-                # One key a block and step: a step of several blocks may confirm one block at several depths.
-                changes.append(journal.open(older, self._later_step(), later))
-
-    def _later_step(self) -> int:
-        self.checkpoint.step += 1
-        return self.checkpoint.step
-
-    def _was_told(self, block: int, height: int) -> bool:
-        """Whether that block had been under a tip of that height before a reorganisation above it."""
-        return any(block <= ancestor and height <= peak for ancestor, peak in self.checkpoint.peaks)
-
-    def _forget_below(self, top: int, changes: list[Change]) -> None:
-        """Drop what no later step can ask for."""
-        # All its confirmations are told; `peaks` remembers that across reorganisations.
-        done = top - self._rules.confirmations[-1] + 1
-        if any(number <= done for number in self._waiting):
-            self._waiting = {number: rest for number, rest in self._waiting.items() if number > done}
-            changes.append(self._journal.drop_below("waiting", done + 1))
-        gone = top - 2 * self._max_depth
-        if any(number < gone for number, _ in self._orphaned.values()):
-            self._orphaned = {key: pair for key, pair in self._orphaned.items() if pair[0] >= gone}
-            changes.append(self._journal.drop_below("orphaned", gone))
-
-    def finality(self, marks: dict[str, Header], now: int) -> tuple[list[Event], list[Change]]:
-        """The events of marks that moved up, `safe` first."""
-        events: list[Event] = []
-        changes: list[Change] = []
-        checkpoint = self.checkpoint
-        for tag, header in marks.items():
-            if tag == "finalized":
-                checkpoint.finalized = max(checkpoint.finalized or 0, header.number)
-            heights = checkpoint.marks.get(tag, [])
-            if heights and header.number <= heights[-1]:
-                continue
-            last = [height for height in heights if height <= self.window.oldest][-1:]
-            within = [height for height in heights if height > self.window.oldest]
-            checkpoint.marks = {**checkpoint.marks, tag: [*last, *within, header.number]}
-            event = block_finalized(header, tag, self._rules.chain, self._retracted(header.hash), now)
-            events.append(event)
-            if self.window.at(header.number) is not None:
-                changes.append(self._journal.open(header.number, self._later_step(), [event]))
-        if events:
-            changes.append(self._journal.checkpoint(checkpoint))
-        return events, changes
-
-
 class Ingest:
     """The sink of one chain's follower."""
 
-    def __init__(self, log: Log, teller: Teller, chain: str) -> None:
+    def __init__(self, log: Log, rules: Rules, teller: Teller, *, sweep: float, statuses: dict[str, Event]) -> None:
+        """`sweep`: seconds between two audits; `statuses`: how each wallet stood last."""
         self._log = log
+        self._rules = rules
         self._teller = teller
-        self._journal = Journal(chain)
-        self._chain = chain
+        self._journal = Journal(rules.chain)
+        self._chain = chain = rules.chain
+        self._sweep = sweep
+        self._audited: tuple[float, str] = (-sweep, "")  # when, and at which tip
+        self._wallets = statuses
         self._logger = structlog.get_logger().bind(chain=chain)
         self._status: tuple[str, str | None, str | None] | None = None  # state, endpoint, reason: as it was last heard
         self._unsaid: list[Event] = []  # states that found no room, oldest first
@@ -218,17 +59,58 @@ class Ingest:
         """Blocks told since the start of the daemon."""
 
     @classmethod
-    async def resume(cls, log: Log, rules: Rules, *, chain_id: int, max_depth: int) -> Ingest:
+    async def resume(
+        cls, log: Log, rules: Rules, *, chain_id: int, max_depth: int, sweep: float, dropped_after: float
+    ) -> Ingest:
         """Where the log says that this chain was left."""
         journal = Journal(rules.chain)
-        teller = Teller(
-            rules,
-            await journal.read_checkpoint(log, chain_id),
-            max_depth=max_depth,
+        memory = Memory(
             waiting=await journal.read_waiting(log),
             orphaned=await journal.read_orphaned(log),
+            holdings=Holdings(rules, await journal.read_holdings(log)),
+            known=Known(rules.tokens),
+            feeds=Feeds(rules, await journal.read_feeds(log), depth=max_depth),
+            pool=Pool(rules, await journal.read_pending(log), dropped_after=dropped_after, max_depth=max_depth),
         )
-        return cls(log, teller, rules.chain)
+        checkpoint = await journal.read_checkpoint(log, chain_id)
+        teller = Teller(rules, checkpoint, memory, max_depth=max_depth, log=log.identity)
+        return cls(log, rules, teller, sweep=sweep, statuses=await journal.read_wallets(log))
+
+    async def begin(self) -> None:
+        """Tell which wallets are new, and which are watched no more."""
+        rules = self._rules
+        events: list[Event] = []
+        changes: list[Change] = []
+
+        for wallet in sorted(rules.wallets - self._wallets.keys()):
+            events.append(self._wallet_event(wallet, rules.names.get(wallet, ""), "syncing"))
+        for wallet in sorted(self._wallets.keys() - rules.wallets):
+            before: WalletStatus | dict[str, str] = self._wallets[wallet].data
+            name = before["name"] if isinstance(before, dict) else before.name
+            events.append(self._wallet_event(wallet, name, "removed"))
+            changes += self._journal.forget_wallet(wallet)
+        if events:
+            await self._append(events, changes)
+
+    def _wallet_event(self, wallet: str, name: str, state: str) -> Event:
+        now = time.time_ns()
+        at = rfc3339(now // 1_000_000)
+        return Event(
+            id=event_id(self._chain, None, WalletStatus.TYPE, None, self._log.identity, wallet, state, now),
+            type=WalletStatus.TYPE,
+            timestamp=at,
+            observed_at=at,
+            chain=self._chain,
+            data=WalletStatus(
+                address=checksum(wallet), name=name, state=state, balances=[], block_number=None, block_hash=None
+            ),
+        )
+
+    @property
+    def statuses(self) -> list[Event]:
+        """How the watched wallets and the price feeds stood when the daemon began."""
+        wallets = [event for wallet, event in self._wallets.items() if wallet in self._rules.wallets]
+        return wallets + self._teller.feeds.told
 
     @property
     def window(self) -> Window:
@@ -250,6 +132,53 @@ class Ingest:
         self.window.replace(headers)
         self.blocks += len(step.blocks)
 
+    # --- what has to be read ---
+
+    @property
+    def asks(self) -> bool:
+        return self._teller.asks
+
+    async def questions(self, block: Block, *, again: bool) -> Reads:
+        """What has to be read of the state before that block can be told, and was not read long ago."""
+        asked = self._teller.questions(block, again=again)
+        if not asked.tokens and not asked.pools:
+            return asked
+        tokens = {token: await self._journal.read_token(self._log, token) for token in asked.tokens}
+        pools = {key: await self._journal.read_pool(self._log, key) for key in asked.pools}
+        self._teller.learn(
+            Readings(
+                tokens={token: about for token, about in tokens.items() if about is not None},
+                pools={key: about for key, about in pools.items() if about is not None},
+            )
+        )
+        return msgspec.structs.replace(
+            asked,
+            tokens=tuple(token for token, about in tokens.items() if about is None),
+            pools=tuple(key for key, about in pools.items() if about is None),
+        )
+
+    def learn(self, readings: Readings) -> None:
+        self._teller.learn(readings)
+
+    def audit(self) -> Reads | None:
+        """What to read at the tip now: every balance, now and then, and soon where one may have moved unseen."""
+        holdings, tip = self._teller.holdings, self.window.tip
+        if not holdings.wanted or tip is None:
+            return None
+        since, at = self._audited
+        if time.monotonic() - since < self._sweep and (at == tip.hash or not holdings.unsettled):
+            return None
+        return Reads(balances=holdings.wanted)
+
+    async def audited(self, header: Header, readings: Readings) -> None:
+        """Tell what an audit at the tip showed."""
+        self._audited = (time.monotonic(), header.hash)
+        if readings.unreadable:
+            return
+        events, changes = self._teller.audit(header, readings, time.time_ns() // 1_000_000)
+        if events:
+            await self._append(events, changes)
+
     async def finality(self, marks: dict[str, Header]) -> None:
         """Tell that `safe` or `finalized` moved."""
         events, changes = self._teller.finality(marks, time.time_ns() // 1_000_000)
@@ -270,6 +199,18 @@ class Ingest:
             await self._tell([event], ())
         except LogFull:
             self._unsaid = [*self._unsaid[-UNSAID:], event]
+
+    async def pending(self, told: Told) -> None:
+        """Tell what became known of the mempool."""
+        changes = [self._journal.pending(waiting) for waiting in told.keep]
+        forget = [self._journal.forget_pending(tx_hash) for tx_hash in told.forget]
+        if told.events or changes or forget:
+            await self._append(told.events, [*changes, *forget])
+
+    @property
+    def pool(self) -> Pool:
+        """The mempool as it is known."""
+        return self._teller.pool
 
     def _status_event(self, state: str, endpoint: str | None, reason: str | None) -> Event:
         now = time.time_ns()

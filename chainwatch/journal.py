@@ -7,6 +7,12 @@ with, so that a restart finds exactly what was told.
                                      Kept beside the log, since retention may take the events before that
     chain/NAME/waiting/NUMBER        transactions of a block that wait for further confirmations
     chain/NAME/orphaned/NUMBER/HASH  how often a block was orphaned
+    chain/NAME/holding/WALLET/TOKEN  the balance that was told last; no token: the native currency
+    chain/NAME/wallet/ADDRESS        the `wallet_status` that was told last
+    chain/NAME/token/CONTRACT        what a token says of itself, read once
+    chain/NAME/pool/KEY              the tokens of an exchange pool, read once
+    chain/NAME/pending/HASH          a transaction that waits in the mempool
+    chain/NAME/feeds                 the price feeds, and the prices told last
 
 Numbers are padded, so that keys sort as numbers do.
 """
@@ -19,10 +25,12 @@ from typing import Final
 import msgspec
 
 from chainwatch.chain.evm.block import Header
+from chainwatch.chain.evm.reads import Holding, Metadata, Pool
+from chainwatch.derive.mempool import Waiting
 from chainwatch.derive.transactions import Included
 from chainwatch.errors import ConfigError
 from chainwatch.event import Event
-from chainwatch.log import Drop, Log, Put
+from chainwatch.log import Change, Drop, Log, Put
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
@@ -47,6 +55,10 @@ class Checkpoint(msgspec.Struct, kw_only=True):
 _checkpoint: Final = msgspec.json.Decoder(Checkpoint)
 _events: Final = msgspec.json.Decoder(list[Event])
 _waiting: Final = msgspec.json.Decoder(list[Included])
+_event: Final = msgspec.json.Decoder(Event)
+_metadata: Final = msgspec.json.Decoder(Metadata)
+_pool: Final = msgspec.json.Decoder(Pool)
+_pending: Final = msgspec.json.Decoder(Waiting)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -72,6 +84,34 @@ class Journal:
 
     def orphaned(self, number: int, block_hash: str, count: int) -> Put:
         return Put(self._key("orphaned", number, block_hash), str(count).encode())
+
+    def holding(self, pair: Holding, held: int | None) -> Change:
+        token, wallet = pair
+        key = self._key("holding", wallet, token)
+        return _drop(key) if held is None else Put(key, str(held).encode())
+
+    def wallet(self, status: Event) -> Put:
+        return Put(self._key("wallet", status.data.address.lower()), _encoder.encode(status))
+
+    def forget_wallet(self, address: str) -> list[Drop]:
+        """A wallet that is watched no more, and what it held."""
+        held = self._key("holding", address, "")
+        return [_drop(self._key("wallet", address)), Drop(held, held + "~")]
+
+    def token(self, contract: str, about: Metadata) -> Put:
+        return Put(self._key("token", contract), _encoder.encode(about))
+
+    def pool(self, key: str, about: Pool) -> Put:
+        return Put(self._key("pool", key), _encoder.encode(about))
+
+    def pending(self, waiting: Waiting) -> Put:
+        return Put(self._key("pending", waiting.hash), _encoder.encode(waiting))
+
+    def forget_pending(self, tx_hash: str) -> Drop:
+        return _drop(self._key("pending", tx_hash))
+
+    def feeds(self, state: bytes) -> Put:
+        return Put(self._key("feeds"), state)
 
     def drop_below(self, kind: str, number: int) -> Drop:
         return Drop(self._key(kind, ""), self._key(kind, max(number, 0)))
@@ -116,3 +156,37 @@ class Journal:
             number, block_hash = key.rsplit("/", 2)[1:]
             found[block_hash] = (int(number), int(row))
         return found
+
+    async def read_holdings(self, log: Log) -> dict[Holding, int]:
+        """The balances as they were told last."""
+        rows = await log.scan(self._key("holding", ""), self._key("holding", "~"))
+        found = {}
+        for key, row in rows:
+            wallet, token = key.rsplit("/", 2)[1:]
+            found[token, wallet] = int(row)
+        return found
+
+    async def read_wallets(self, log: Log) -> dict[str, Event]:
+        """The last `wallet_status` of each wallet, by its address in lower case."""
+        rows = await log.scan(self._key("wallet", ""), self._key("wallet", "~"))
+        return {key.rsplit("/", 1)[1]: _event.decode(row) for key, row in rows}
+
+    async def read_token(self, log: Log, contract: str) -> Metadata | None:
+        row = await log.get(self._key("token", contract))
+        return None if row is None else _metadata.decode(row)
+
+    async def read_pool(self, log: Log, key: str) -> Pool | None:
+        row = await log.get(self._key("pool", key))
+        return None if row is None else _pool.decode(row)
+
+    async def read_pending(self, log: Log) -> list[Waiting]:
+        rows = await log.scan(self._key("pending", ""), self._key("pending", "~"))
+        return [_pending.decode(row) for _, row in rows]
+
+    async def read_feeds(self, log: Log) -> bytes | None:
+        return await log.get(self._key("feeds"))
+
+
+def _drop(key: str) -> Drop:
+    """One key."""
+    return Drop(key, key + "\0")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from chainwatch.chain.evm.block import RpcTransaction
 from chainwatch.chain.evm.endpoint import Endpoint
 from chainwatch.chain.evm.fetch import Needs
 from chainwatch.chain.evm.follow import Follower
@@ -22,15 +23,19 @@ from chainwatch.log import Log
 
 def rules(chain: ChainSettings, settings: Settings) -> Rules:
     """What of that chain is told."""
+    names = {
+        wallet.address: wallet.name for wallet in settings.wallets if not wallet.chains or chain.name in wallet.chains
+    }
     return Rules(
         chain=chain.name,
         native=chain.native,
         confirmations=chain.confirmations,
         transactions=chain.transactions,
         transfers=chain.tokens,
-        wallets=frozenset(
-            wallet.address for wallet in settings.wallets if not wallet.chains or chain.name in wallet.chains
-        ),
+        pending=chain.pending,
+        internal=chain.internal_transfers,
+        wallets=frozenset(names),
+        names=names,
         tokens={
             token.address: Token(token.symbol, token.decimals) for token in settings.tokens if token.chain == chain.name
         },
@@ -39,9 +44,17 @@ def rules(chain: ChainSettings, settings: Settings) -> Rules:
 
 def needs(wanted: Rules) -> Needs:
     """What has to be fetched for that."""
+    wallets = wanted.wallets
+
+    def receipt(told: RpcTransaction) -> bool:
+        """Whose receipt is needed, where the node cannot give all of them at once."""
+        if wanted.tells_transaction(told.from_, told.to):
+            return True
+        return told.from_.lower() in wallets or (told.to is not None and told.to.lower() in wallets)
+
     return Needs(
-        logs=wanted.tells_transfers,
-        transaction=(lambda told: wanted.tells_transaction(told.from_, told.to)) if wanted.tells_transactions else None,
+        logs=wanted.tells_transfers or bool(wallets or wanted.feeds),
+        transaction=receipt if wanted.tells_transactions or wanted.tells_pending or wallets else None,
     )
 
 
@@ -58,11 +71,18 @@ class Chain:
     async def resume(cls, chain: ChainSettings, settings: Settings, log: Log) -> Chain:
         """Where the log says that this chain was left. `ConfigError` where the log holds another chain of that name."""
         wanted = rules(chain, settings)
-        ingest = await Ingest.resume(log, wanted, chain_id=chain.chain_id, max_depth=chain.max_reorg_depth)
+        ingest = await Ingest.resume(
+            log,
+            wanted,
+            chain_id=chain.chain_id,
+            max_depth=chain.max_reorg_depth,
+            sweep=chain.balance_sweep,
+            dropped_after=chain.dropped_after,
+        )
         special = profile(chain.chain_id)
         follower = Follower(
             chain=chain.name,
-            endpoints=_endpoints(chain, special),
+            endpoints=endpoints(chain, special),
             profile=special,
             needs=needs(wanted),
             sink=ingest,
@@ -72,12 +92,19 @@ class Chain:
         )
         return cls(chain, ingest, follower)
 
+    async def run(self) -> None:
+        """Follow the chain for ever."""
+        await self.ingest.begin()
+        await self.follower.run()
+
     def vitals(self) -> dict[str, Any]:
         """What `/v1/stats` and `/health` tell of it."""
         return {"name": self.name, "chain_id": self.chain_id, **self.follower.vitals(), "blocks": self.ingest.blocks}
 
 
-def _endpoints(chain: ChainSettings, special: Profile) -> Callable[[Callable[[], None]], Sequence[Endpoint]]:
+def endpoints(chain: ChainSettings, special: Profile) -> Callable[[Callable[[], None]], Sequence[Endpoint]]:
+    """What builds the endpoints of that chain, given what to call when one of them changes."""
+
     def build(changed: Callable[[], None]) -> list[Endpoint]:
         return [
             (WebSocketEndpoint if url.startswith(("ws:", "wss:")) else HttpEndpoint)(

@@ -51,7 +51,7 @@ async def followed(log: Log, chain: ChainSettings, **more: Any) -> AsyncIterator
     """The chain's ingestion runs while inside."""
     settings = Settings(log=LogSettings(), chains=(chain,), **more)
     made = await Chain.resume(chain, settings, log)
-    task = asyncio.create_task(made.follower.run())
+    task = asyncio.create_task(made.run())
     try:
         yield made
     finally:

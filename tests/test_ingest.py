@@ -10,13 +10,17 @@ from fold import Fold
 
 from chainwatch.chain.evm.block import Block, Header, RpcLog, RpcReceipt, RpcTransaction
 from chainwatch.chain.evm.step import Step
+from chainwatch.derive.balances import Holdings
+from chainwatch.derive.feeds import Feeds
+from chainwatch.derive.known import Known
+from chainwatch.derive.mempool import Pool
 from chainwatch.derive.rules import Rules
 from chainwatch.derive.transfers import TRANSFER
 from chainwatch.event import Event, encode
-from chainwatch.ingest import Teller
 from chainwatch.journal import Checkpoint, Journal, _checkpoint, _events, _waiting
 from chainwatch.log import Change
 from chainwatch.log.batch import net
+from chainwatch.teller import Memory, Teller
 
 ALICE, BOB, COIN = ("0x" + digit * 40 for digit in "abc")
 
@@ -78,9 +82,16 @@ class Daemon:
         self.teller = Teller(
             self.rules,
             _checkpoint.decode(told) if told else Checkpoint(chain_id=1),
+            Memory(
+                waiting=waiting,
+                orphaned=orphaned,
+                holdings=Holdings(self.rules, {}),
+                known=Known({}),
+                feeds=Feeds(self.rules),
+                pool=Pool(self.rules, (), dropped_after=30, max_depth=self.max_depth),
+            ),
             max_depth=self.max_depth,
-            waiting=waiting,
-            orphaned=orphaned,
+            log="log",
         )
 
     def _rows(self, kind: str) -> list[tuple[str, bytes]]:

@@ -56,6 +56,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print the events of a running daemon as they come.",
         "chainwatch tail --type token_transfer --token USDC --json",
     ),
+    "replay": Command(
+        "chainwatch.cli.replay:replay",
+        "Print what a past block tells, by the present configuration.",
+        "chainwatch replay --block 18000000 --type token_transfer",
+    ),
 }
 
 

@@ -15,19 +15,17 @@ import sys
 from collections.abc import Coroutine
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.cli import Color, Frame, use_color
+from chainwatch.cli import Frame
+from chainwatch.cli.output import Output, chosen, renderer
 from chainwatch.cli.printer import Notes, Printer, read_cursor
 from chainwatch.errors import ChainwatchError, GapError, UsageError
 
 if TYPE_CHECKING:  # the client costs 0.2 s: --help and a mistyped option are answered without it
     from chainwatch import client
-    from chainwatch.cli.render import Render
-
-Output = Literal["human", "json", "template"]
 
 
 def tail(
@@ -99,7 +97,7 @@ def tail(
     notes = Notes(frame.verbosity)
     start = _start(last, since, last_event_id, cursor_file)
     known = catalogue_types([*(types or ()), *(filters or ())])
-    render = _renderer(_chosen(output, template, as_json=json), template or "", known, notes, frame.color)
+    render = renderer(chosen(output, template, as_json=json), template or "", known, notes, frame.color)
     printer = Printer(sys.stdout.fileno(), render, cursor_file)
     wanted: dict[str, Any] = {
         "types": types or (),
@@ -127,30 +125,6 @@ def _start(last: int | None, since: str | None, last_event_id: str | None, curso
     if last == 0:
         return {"since": "now"}
     return {"since": since, "last": last}
-
-
-def _chosen(output: Output | None, template: str | None, *, as_json: bool) -> Output:
-    asked: list[Output] = [output] if output else []
-    asked += ["json"] if as_json and output != "json" else []
-    asked += ["template"] if template is not None and output != "template" else []
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} are both asked for", hint="a line has one form")
-    if asked == ["template"] and template is None:
-        raise UsageError("-o template needs a template", hint="such as --format '{type} {data.amount}'")
-    return asked[0] if asked else "human"
-
-
-def _renderer(output: Output, template: str, types: frozenset[str] | None, notes: Notes, color: Color) -> Render:
-    from chainwatch.cli.render import Human, Template, ndjson
-
-    if output == "json":
-        return ndjson
-    if output == "human":
-        return Human(color=use_color(sys.stdout, color, os.environ))
-    made = Template(template, types)
-    for doubt in made.doubts:
-        notes.say(doubt)
-    return made
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -233,16 +233,7 @@ class Settings(Section):
         The places of what was asked for and this version does not do. They are accepted, so that a configuration for a
         later version loads; whoever starts the daemon says so.
         """
-        found = [f"server.{key}" for key in _LIMITS if key in self.server.model_fields_set]
-        for index, chain in enumerate(self.chains):
-            asked = {
-                "pending": chain.pending != "none",
-                "dropped_after": True,
-                "balance_sweep": True,
-                "internal_transfers": chain.internal_transfers,
-            }
-            found += [f"chains[{index}].{key}" for key, does in asked.items() if does and key in chain.model_fields_set]
-        return found
+        return [f"server.{key}" for key in _LIMITS if key in self.server.model_fields_set]
 
 
 _LIMITS: Final = ("max_connections_per_key", "max_connections_per_address", "connects_per_minute")

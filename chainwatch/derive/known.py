@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 from chainwatch.chain.evm.reads import Metadata, Pool
 from chainwatch.derive.rules import Token
+
+MOST = 40_000
+"""Tokens, and pools, that are kept in memory: some 10 MB each."""
 
 
 def pool_key(manager: str, pool_id: str) -> str:
@@ -63,3 +67,13 @@ class Known:
     def has_token(self, contract: str) -> bool:
         """Nothing has to be read of it."""
         return contract in self.listed or contract in self.tokens
+
+    def learn(self, tokens: Mapping[str, Metadata] | None = None, pools: Mapping[str, Pool] | None = None) -> None:
+        """Remember what was read. The oldest go where it becomes too much; the journal has them still."""
+        self.tokens.update(tokens or {})
+        self.pools.update(pools or {})
+        known: MutableMapping[str, Any]
+        for known in (self.tokens, self.pools):
+            if len(known) > MOST:
+                for key in list(known)[: MOST // 4]:
+                    del known[key]

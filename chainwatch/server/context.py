@@ -10,6 +10,7 @@ from aiohttp import web
 
 from chainwatch.filter import Vocabulary
 from chainwatch.log import Log
+from chainwatch.server.present import Present
 from chainwatch.stream.hub import Hub
 
 
@@ -19,6 +20,7 @@ class Context:
 
     log: Log
     hub: Hub
+    present: Present
     version: str
     started: float
     """Unix time of the daemon's start."""

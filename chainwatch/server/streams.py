@@ -19,7 +19,7 @@ from chainwatch.server.context import CONTEXT, SEATS, Context, Seats
 from chainwatch.server.parameters import Asked
 from chainwatch.server.problem import Problem
 from chainwatch.server.takeover import take
-from chainwatch.stream.begin import Begin, begin, resume
+from chainwatch.stream.begin import NOW, Begin, begin, resume
 from chainwatch.stream.stream import Stream
 
 HEADERS: Final = {
@@ -81,6 +81,8 @@ async def _open(request: web.Request, context: Context, asked: Asked) -> web.Str
     start = await begin(context.log, asked.start, asked.wanted)
     if start.gap is not None and asked.gap_fails:
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
+    # In one step with the decision where the stream begins: what is committed from here on, the stream itself tells.
+    present = context.present.frames(asked.wanted, named=asked.named) if asked.start == NOW else b""
     response = web.StreamResponse(headers=HEADERS)
     response.force_close()  # a stream is the last thing on its connection
     await response.prepare(request)
@@ -97,7 +99,7 @@ async def _open(request: web.Request, context: Context, asked: Asked) -> web.Str
         closed=_closed,
     )
     if take(request, stream):
-        hub.open(stream, _first(stream, start, context), duration=asked.duration)
+        hub.open(stream, _first(stream, start, context) + present, duration=asked.duration)
     return response
 
 

@@ -32,6 +32,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Before the newest so many matching events."""
 
 
+NOW: Final = Start()
+
+
 class Gap(msgspec.Struct, frozen=True):
     """Events that were asked for are gone: the data of `event: gap`."""
 

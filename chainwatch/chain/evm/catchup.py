@@ -8,19 +8,25 @@ fetched. What does not fit together is a `Setback`; what was checked before it i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from chainwatch.chain.evm import fetch
+import msgspec
+
+from chainwatch.chain.evm import fetch, state
 from chainwatch.chain.evm.block import MALFORMED, Block, Header
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.fetch import Needs, Setback
 from chainwatch.chain.evm.head import Ask, TooDeep, Walk
 from chainwatch.chain.evm.pace import Pace
+from chainwatch.chain.evm.reads import NOTHING, Reads
 from chainwatch.chain.evm.step import Sink, Step
 
 STEP_BLOCKS = 64
 STEP_LOGS = 1024
 """A step is committed when it holds that many blocks, or logs: the loop derives it in one go, some 10 ms."""
+READ_AHEAD = 32
+"""Blocks whose state is being read at once."""
 
 
 class CatchUp:
@@ -40,7 +46,24 @@ class CatchUp:
 
     async def child(self, endpoint: Endpoint, head: Header, tip: Header) -> None:
         """Tell a head that is the child of the tip: the way of nearly every block."""
-        await self._sink.commit(Step(tip, [], [await fetch.block_by_hash(endpoint, head, self._needs)]))
+        block = await fetch.block_by_hash(endpoint, head, self._needs)
+        if self._sink.asks:
+            block = await self.read(endpoint, block)
+        await self._sink.commit(Step(tip, [], [block]))
+
+    async def read(self, endpoint: Endpoint, block: Block) -> Block:
+        """The block with all that has to be read of the state behind it."""
+        for again in (False, True):
+            asked = await self._sink.questions(block, again=again)
+            if asked != NOTHING:
+                readings = await state.answer(endpoint, block, asked)
+                self._sink.learn(readings)
+                block = msgspec.structs.replace(block, readings=block.readings.with_more(readings))
+        return block
+
+    async def audit(self, endpoint: Endpoint, tip: Header, asked: Reads) -> None:
+        """Read the state at the tip, and tell what no block told."""
+        await self._sink.audited(tip, await state.answer(endpoint, fetch.bare(tip), asked))
 
     async def ancestor(self, endpoint: Endpoint, head: Header, tip: Header) -> Header | TooDeep:
         """The newest told block that is on the chain of `head` too."""
@@ -74,13 +97,14 @@ class CatchUp:
             below, orphaned, batch, logs = batch[-1].header, [], [], 0
 
         try:
-            async for block in fetch.blocks(endpoint, first, last, below, self._needs, self.pace):
-                _replaces(block, orphaned)
-                batch.append(block)
-                logs += len(block.logs)
-                if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
-                    await flush()
-                    await self._moved()
+            async with contextlib.aclosing(self._blocks(endpoint, first, last, below)) as blocks:
+                async for block in blocks:
+                    _replaces(block, orphaned)
+                    batch.append(block)
+                    logs += len(block.logs)
+                    if block.header.number >= least and (len(batch) >= STEP_BLOCKS or logs >= STEP_LOGS):
+                        await flush()
+                        await self._moved()
         except asyncio.CancelledError:
             if committing is not None:
                 committing.cancel()
@@ -96,6 +120,10 @@ class CatchUp:
             await flush()
         if committing is not None:
             await committing
+
+    def _blocks(self, endpoint: Endpoint, first: int, last: int, below: Header | None) -> AsyncGenerator[Block, None]:
+        blocks = fetch.blocks(endpoint, first, last, below, self._needs, self.pace)
+        return state.with_readings(endpoint, blocks, self.read, READ_AHEAD) if self._sink.asks else blocks
 
 
 def _replaces(block: Block, orphaned: list[Header]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -110,7 +110,7 @@ async def block_by_hash(endpoint: Endpoint, wanted: Header, needs: Needs) -> Blo
 
 async def blocks(
     endpoint: Endpoint, first: int, last: int, below: Header | None, needs: Needs, pace: Pace
-) -> AsyncIterator[Block]:
+) -> AsyncGenerator[Block]:
     """
     The node's blocks from `first` to `last`, in order, whole and checked; the first is the child of `below` (where
     there is one), and each of the one before.
@@ -242,6 +242,14 @@ async def _with_logs(endpoint: Endpoint, block: RpcBlock, logs: list[RpcLog] | N
 
 def _index(log: RpcLog) -> int:
     return int(log.log_index, 16)
+
+
+def bare(header: Header) -> Block:
+    """A block of which only its place is known: what its state is asked by."""
+    return Block(
+        header=header, transaction_count=0, gas_used=0, gas_limit=0, base_fee_per_gas=None, transactions=[], receipts=[],
+        logs=[], arrived=time.time_ns() // 1_000_000,
+    )  # fmt: skip
 
 
 def assemble(block: RpcBlock, receipts: list[RpcReceipt], logs: list[RpcLog]) -> Block:

@@ -186,6 +186,15 @@ class Follower:
                 return
         self._clear_halt(endpoint)
         await self._finality(endpoint)
+        await self._audit(endpoint)
+
+    async def _audit(self, endpoint: Endpoint) -> None:
+        """Look at the state at the tip, when it is time, where the endpoint has it."""
+        tip, head = self._sink.window.tip, endpoint.head
+        if tip is None or head is None or head.hash != tip.hash:
+            return
+        if (asked := self._sink.audit()) is not None:
+            await self._catch_up.audit(endpoint, tip, asked)
 
     async def _begin(self, endpoint: Endpoint, head: Header) -> None:
         """The very first blocks."""

@@ -8,7 +8,7 @@ again; a number is never guessed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from chainwatch.chain.evm.block import Block
 from chainwatch.chain.evm.endpoint import Endpoint
@@ -19,7 +19,7 @@ Read = Callable[[Endpoint, Block], Awaitable[Block]]
 
 async def with_readings(
     endpoint: Endpoint, blocks: AsyncIterator[Block], read: Read, ahead: int
-) -> AsyncIterator[Block]:
+) -> AsyncGenerator[Block]:
     """
     The blocks with what was read of them, in order; `ahead` of them at most are being read, or wait to be taken. An
     error comes at its block, after all before it. Close it (`contextlib.aclosing`) where it is left early.

@@ -8,6 +8,7 @@ import msgspec
 
 from chainwatch.chain.evm.block import Block, Header
 from chainwatch.chain.evm.head import Window
+from chainwatch.chain.evm.reads import Readings, Reads
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,6 +40,22 @@ class Sink(Protocol):
     @property
     def blocked(self) -> str | None:
         """Why nothing can be committed for now."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether anything ever has to be read of the state beside blocks."""
+
+    async def questions(self, block: Block, *, again: bool) -> Reads:
+        """What has to be read before that block can be told; `again`: it has the answers of the first round."""
+
+    def learn(self, readings: Readings) -> None:
+        """What was read, so that nobody has to read it for the next block."""
+
+    def audit(self) -> Reads | None:
+        """What to read at the tip now, where its state should be looked at."""
+
+    async def audited(self, header: Header, readings: Readings) -> None:
+        """Tell what that reading at the tip showed."""
 
     async def commit(self, step: Step) -> None:
         """Tell the step; returns when it is durable and `window` is moved. Never fails: it waits for room."""

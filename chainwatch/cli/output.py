@@ -1,0 +1,42 @@
+"""How a command prints events: the form that was asked for, and what renders it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal
+
+from chainwatch.cli import Color, use_color
+from chainwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from chainwatch.cli.printer import Notes
+    from chainwatch.cli.render import Render
+
+Output = Literal["human", "json", "template"]
+
+
+def chosen(output: Output | None, template: str | None, *, as_json: bool) -> Output:
+    """The one form that -o, --json and --format mean. `UsageError` where they mean several."""
+    asked: list[Output] = [output] if output else []
+    asked += ["json"] if as_json and output != "json" else []
+    asked += ["template"] if template is not None and output != "template" else []
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} are both asked for", hint="a line has one form")
+    if asked == ["template"] and template is None:
+        raise UsageError("-o template needs a template", hint="such as --format '{type} {data.amount}'")
+    return asked[0] if asked else "human"
+
+
+def renderer(output: Output, template: str, types: frozenset[str] | None, notes: Notes, color: Color) -> Render:
+    """What turns an event into a line of that form. `types`: those that may come, None for any."""
+    from chainwatch.cli.render import Human, Template, ndjson
+
+    if output == "json":
+        return ndjson
+    if output == "human":
+        return Human(color=use_color(sys.stdout, color, os.environ))
+    made = Template(template, types)
+    for doubt in made.doubts:
+        notes.say(doubt)
+    return made
