@@ -62,7 +62,12 @@ def candidates(block: Block, rules: Rules) -> set[str]:
     """
     if not rules.tells_transfers:
         return set()
-    found = [(log, swap) for log in block.logs if (swap := swap_of(log)) is not None]
+    readers = _READERS
+    found = [
+        (log, swap)
+        for log in block.logs
+        if (topics := log.topics) and (read := readers.get(topics[0])) is not None and (swap := read(log)) is not None
+    ]
     if rules.transfers == "all" or not found:
         return {swap.key for _, swap in found}
     of_wallets = _of_wallets(block, rules)
@@ -129,12 +134,6 @@ def swaps(block: Block, rules: Rules, known: Known, retracted: int) -> Iterator[
                 block_hash=header.hash,
             ),
         )
-
-
-def swap_of(log: RpcLog) -> Swap | None:
-    """The swap that a log tells; None where it tells none, or one in which nothing was taken or nothing given."""
-    read = _READERS.get(log.topics[0]) if log.topics else None
-    return None if read is None else read(log)
 
 
 def initialized(block: Block) -> dict[str, Pool]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from chainwatch.chain.evm.block import Block, RpcReceipt, RpcTransaction, quantity
+from chainwatch.derive.reverts import explain, explain_told
 from chainwatch.derive.rules import Rules, checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import TransactionConfirmed, TransactionFailed
-from chainwatch.text import printable
 
 
 class Included(msgspec.Struct, frozen=True):
@@ -88,7 +88,9 @@ def _failed(
 ) -> Event:  # fmt: skip
     fields = msgspec.structs.asdict(_payload(block, transaction, receipt, index, rules))
     del fields["confirmations"]
-    payload = TransactionFailed(**fields, revert_reason=_reason(receipt.revert_reason))
+    found = block.readings.reverts.get(transaction.hash)
+    reason = explain_told(receipt.revert_reason) or (None if found is None else explain(found))
+    payload = TransactionFailed(**fields, revert_reason=reason)
     return Event(
         id=event_id(
             rules.chain, block.header.hash, TransactionFailed.TYPE, payload.tx_hash, None, None, None, retracted
@@ -112,23 +114,3 @@ def _fee(transaction: RpcTransaction, receipt: RpcReceipt) -> str | None:
     if receipt.l1_fee is not None:
         fee += quantity(receipt.l1_fee, 256)
     return str(fee)
-
-
-_ERROR_STRING = "0x08c379a0"
-"""Selector of `Error(string)`, as Solidity's `revert("…")` encodes it."""
-
-
-def _reason(told: str | None) -> str | None:
-    """The revert reason of a receipt, where the node gives one: ABI data of `Error(string)`, or text."""
-    if not told:
-        return None
-    if not told.startswith("0x"):
-        return printable(told)
-    if told.startswith(_ERROR_STRING) and len(told) >= 138:
-        try:
-            data = bytes.fromhex(told[10:])
-        except ValueError:
-            return printable(told)
-        length = int.from_bytes(data[32:64], "big")
-        return printable(data[64 : 64 + min(length, 4096)].decode("utf-8", "replace"))
-    return printable(told)

@@ -8,8 +8,9 @@ import pytest
 
 from chainwatch.chain.evm.block import RpcBlock, RpcReceipt, RpcTransaction
 from chainwatch.chain.evm.fetch import assemble
+from chainwatch.chain.evm.reads import Readings, Revert
 from chainwatch.derive.rules import Rules
-from chainwatch.derive.transactions import _reason, confirmed, included
+from chainwatch.derive.transactions import confirmed, included
 
 DATA = Path(__file__).parent.parent / "data" / "mainnet"
 
@@ -70,17 +71,24 @@ def test_each_depth_has_an_id_of_its_own_and_the_same_time(block):
     assert (one.data.confirmations, six.data.confirmations) == (1, 6)
 
 
-@pytest.mark.parametrize(
-    ("told", "reason"),
-    [
-        (None, None),
-        ("", None),
-        ("0x", "0x"),
-        ("out of luck\x1b[2J", "out of luck\\u001b[2J"),
-        ("0x08c379a0" + f"{32:064x}" + f"{5:064x}" + b"hello".hex().ljust(64, "0"), "hello"),
-        ("0x08c379a0" + f"{32:064x}" + "f" * 64 + "00", "\\u0000"),
-        ("0x4e487b71" + f"{17:064x}", "0x4e487b71" + f"{17:064x}"),
-    ],
-)
-def test_a_revert_reason_of_the_node_is_decoded_and_made_harmless(told, reason):
-    assert _reason(told) == reason
+def failing(block, revert_reason=None, **reverts):
+    """The first failed transaction's event, its receipt and the readings as given."""
+    receipt = next(one for one in block.receipts if one.status == "0x0")
+    receipt.revert_reason = revert_reason
+    read = Readings(reverts={receipt.transaction_hash: Revert(**reverts)} if reverts else {})
+    _, failed = included(msgspec.structs.replace(block, readings=read), rules(transactions="all"), 0)
+    return next(event.data for event in failed if event.data.tx_hash == receipt.transaction_hash)
+
+
+def test_the_receipt_says_why_it_failed_where_the_node_writes_that(block):
+    assert failing(block, "out of luck\x1b[2J").revert_reason == "out of luck\\u001b[2J"
+
+
+def test_what_was_found_out_says_why_it_failed_where_the_receipt_does_not(block):
+    panic = "0x4e487b71" + f"{0x11:064x}"
+    assert failing(block, None, data=panic).revert_reason == "panic 0x11: arithmetic overflow or underflow"
+    assert failing(block, "0x", error="out of gas").revert_reason == "out of gas"
+
+
+def test_without_either_no_reason_is_told(block):
+    assert failing(block).revert_reason is None

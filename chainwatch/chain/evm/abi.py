@@ -16,6 +16,7 @@ WORD = 64
 
 # `int` would take signs, blanks and underscores, `bytes.fromhex` blanks.
 _word = re.compile(r"[0-9a-fA-F]{64}").fullmatch
+_digits = re.compile(r"[0-9a-fA-F]*").fullmatch
 
 
 def uint_of(data: str, at: int = 0) -> int | None:
@@ -54,7 +55,20 @@ def text_of(data: str, length: int, at: int = 0) -> str | None:
     None where there is no text, or an empty one.
     """
     if at == 0 and len(data) == 2 + WORD:
-        return None if data[2:4] == "00" else _harmless(data[2:], length)  # zeros in front: a number
+        # Zeros in front: a number.
+        digits = data[2:] if data[2:4] != "00" and uint_of(data) is not None else None
+    else:
+        digits = bytes_of(data, at)
+    if digits is None:
+        return None
+    # A character has at most four bytes: what is behind these is cut off anyway.
+    cut = digits[: 8 * (length + 1)]
+    text = bytes.fromhex(cut).decode("utf-8", "replace").rstrip("\0")
+    return printable(text, length) if text.strip() else None
+
+
+def bytes_of(data: str, at: int = 0) -> str | None:
+    """The hexadecimal digits of the `bytes` (or `string`) whose offset stands in the word of that index."""
     offset = uint_of(data, at)
     if offset is None or offset > len(data):  # the bound first: a hostile offset is a number of 256 bits
         return None
@@ -63,13 +77,5 @@ def text_of(data: str, length: int, at: int = 0) -> str | None:
     start += WORD
     if count is None or start + count * 2 > len(data):
         return None
-    # A character has at most four bytes: what is behind these is cut off anyway.
-    return _harmless(data[start : start + 2 * min(count, 4 * (length + 1))], length)
-
-
-def _harmless(digits: str, length: int) -> str | None:
-    try:
-        text = bytes.fromhex(digits).decode("utf-8", "replace").rstrip("\0")
-    except ValueError:
-        return None
-    return printable(text, length) if text.strip() else None
+    digits = data[start : start + count * 2]
+    return digits if _digits(digits) else None
