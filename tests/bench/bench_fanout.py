@@ -70,12 +70,14 @@ async def the_hub(folder: Path):
     from chainwatch.log.store import open_log
     from chainwatch.server.app import build_app
     from chainwatch.server.context import Context
+    from chainwatch.server.present import Present
     from chainwatch.stream.hub import Hub
 
     log = await open_log(folder / "events.db", ttl=3600, max_events=10**7, max_bytes=2**32, memory=2**26)
     context = Context(
         log=log,
         hub=Hub(log),
+        present=Present(log),
         version="0",
         started=time.time(),
         loopback=True,

@@ -18,6 +18,7 @@ from chainwatch.filter import Vocabulary
 from chainwatch.log.store import SqliteLog, open_log
 from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
+from chainwatch.server.present import Present
 from chainwatch.stream.hub import Hub
 
 ALICE = "0x" + "a1" * 20
@@ -213,7 +214,7 @@ async def serve(path: Path, **given: Any) -> House:
         "vocabulary": lambda: VOCABULARY,
         "chains": list,
     }
-    context = Context(log=log, hub=hub, **{**known, **given})
+    context = Context(log=log, hub=hub, present=Present(log), **{**known, **given})
     runner = build_runner(build_app(context))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
