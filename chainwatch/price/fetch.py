@@ -30,7 +30,11 @@ class Fetcher:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._timeout),
-            headers={"User-Agent": f"chainwatch/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={
+                "User-Agent": f"chainwatch/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
             # Few kilobytes need no compression, and nobody can send us a bomb.
             auto_decompress=False,
             # What one answer sets must not identify the next request.

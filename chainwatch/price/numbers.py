@@ -36,9 +36,9 @@ def price_of(text: str) -> str | None:
 
 
 def differs(before: str, after: str, percent: Decimal) -> bool:
-    """Whether the change from a price to another is at least so many per cent of the first, by exact arithmetic."""
+    """Whether a price is another, by at least so many per cent of the one before; by exact arithmetic."""
     old, new = Fraction(before), Fraction(after)
-    return abs(new - old) * 100 >= Fraction(percent) * old
+    return new != old and abs(new - old) * 100 >= Fraction(percent) * old
 
 
 def change_percent(before: str, after: str) -> str:
