@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     observed_at: str
     """When this daemon first had it."""
     chain: str | None
-    """The configured name of the chain; None where the event belongs to none."""
+    """The configured name of the chain; null where the event belongs to none."""
     data: Any
     removed: bool = False
     """Its block was orphaned: undo the event that `retracts` names."""

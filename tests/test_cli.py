@@ -61,8 +61,8 @@ def test_the_version_is_told(capsys):
     ("arguments", "code", "told"),
     [
         (["sreve"], 2, "chainwatch: no command 'sreve'\ndid you mean 'serve'?\n"),
-        (["xyzzy"], 2, "chainwatch: no command 'xyzzy'\nthere is: serve, tail\n"),
-        (["\x1b[2J"], 2, "chainwatch: no command '\\\\u001b[2J'\nthere is: serve, tail\n"),
+        (["xyzzy"], 2, f"chainwatch: no command 'xyzzy'\nthere is: {', '.join(COMMANDS)}\n"),
+        (["\x1b[2J"], 2, f"chainwatch: no command '\\\\u001b[2J'\nthere is: {', '.join(COMMANDS)}\n"),
         (["serve", "--prot", "1"], 2, "--prot"),
         (["serve", "--port", "http"], 2, "'--port'"),
         (["serve", "--port", "65536"], 2, "'--port'"),

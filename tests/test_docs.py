@@ -68,8 +68,9 @@ def mandoc() -> str:
     return program("mandoc", "mandoc")
 
 
-def test_the_manual_is_good_mdoc(mandoc):
+@pytest.mark.parametrize("page", ["chainwatch.1", "chainwatch-events.7"])
+def test_the_manual_is_good_mdoc(mandoc, page):
     done = subprocess.run(
-        [mandoc, "-T", "lint", "-W", "warning", "man/chainwatch.1"], cwd=ROOT, capture_output=True, check=False
+        [mandoc, "-T", "lint", "-W", "warning", f"man/{page}"], cwd=ROOT, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"")

@@ -61,6 +61,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print what a past block tells, by the present configuration.",
         "chainwatch replay --block 18000000 --type token_transfer",
     ),
+    "schema": Command(
+        "chainwatch.cli.schema:schema",
+        "Print the JSON Schema of events.",
+        "chainwatch schema token_transfer",
+    ),
 }
 
 

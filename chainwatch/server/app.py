@@ -11,7 +11,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
-from chainwatch.server import access, health, history, problem, stats, streams
+from chainwatch.server import access, contract, health, history, problem, stats, streams
 from chainwatch.server.context import CONTEXT, SEATS, Context, Seats
 from chainwatch.server.problem import Problem
 
@@ -33,6 +33,8 @@ def build_app(context: Context) -> web.Application:
     app.router.add_get("/events/history", history.history)
     app.router.add_get("/events/{type}", streams.named, allow_head=False)
     app.router.add_get("/v1/stats", stats.stats, allow_head=False)
+    app.router.add_get("/schema.json", contract.schema)
+    app.router.add_get("/asyncapi.json", contract.streams)
     app.router.add_get("/health", health.ready)
     app.router.add_get("/health/ready", health.ready)
     app.router.add_get("/health/live", health.live)
@@ -81,7 +83,10 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
         return problem.answer(Problem(405, f"{request.method} is not possible here", headers={"Allow": allowed}))
     except web.HTTPNotFound:
-        there = "there is: /events, /events/{type or category}, /events/history, /v1/stats, /health"
+        there = (
+            "there is: /events, /events/{type or category}, /events/history, /v1/stats, /health, /schema.json, "
+            "/asyncapi.json"
+        )
         return problem.answer(Problem(404, f"there is nothing at {request.path}", more={"hint": there}))
     except web.HTTPException as error:
         return problem.answer(Problem(error.status, error.reason))

@@ -1,0 +1,194 @@
+"""
+Writes chainwatch-events.7 from the catalogue: `python man/build.py`, after every change of chainwatch/payloads.py.
+
+The page is checked in, since who builds a package has no use for a build step; a test holds it against this.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from chainwatch import schema
+from chainwatch.examples import CUSTOM, EXAMPLES
+from chainwatch.payloads import CATEGORIES, PAYLOADS
+
+PAGE: Final = Path(__file__).parent / "chainwatch-events.7"
+DATE: Final = "November 21, 2026"
+
+_HEAD: Final = r"""
+.\" Made by man/build.py from chainwatch/payloads.py: change that.
+.Dd {date}
+.Dt CHAINWATCH-EVENTS 7
+.Os
+.Sh NAME
+.Nm chainwatch-events
+.Nd every event that chainwatch tells
+.Sh DESCRIPTION
+An event is one fact in the past tense: a JSON object, one line in a stream.
+More fields and more types can come with any release: ignore what you do not
+know.
+.Pp
+Amounts are whole numbers of base units in decimal digits, as strings, beside
+their
+.Cm decimals :
+never a float, never rounded.
+Hashes are lower case; addresses have the checksum of EIP-55.
+What strangers chose, such as names of tokens and reasons of failures, is cut,
+and its control and invisible characters are written out as
+.Ql \eu001b .
+.Pp
+The names of types and categories are taken in filters, singular or plural.
+.Ic chainwatch schema
+prints the same as JSON Schema, and a daemon serves it at
+.Pa /schema.json ,
+its streams at
+.Pa /asyncapi.json .
+.Sh EVERY EVENT
+"""
+
+_RETRACTIONS: Final = """
+.Ss Retractions
+When the block of an event is orphaned, the event is told once more with
+.Cm removed
+and
+.Cm retracts ,
+the same data and an id of its own: undo it.
+First comes
+.Cm chain_reorg ,
+then the retractions, newest block first, then the new blocks, oldest first.
+Who applies events and undoes what is retracted holds the canonical chain at
+every moment.
+"""
+
+_CUSTOM: Final = """
+.Sh CUSTOM EVENTS
+Clients can publish types of their own, with any JSON object as
+.Cm data .
+"""
+
+_TAIL: Final = """
+.Sh SEE ALSO
+.Xr chainwatch 1
+"""
+
+
+def page() -> str:
+    """The manual page, in mdoc."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    forms = schema.definitions([*PAYLOADS, "custom"], "{name}")
+    yield from _HEAD.format(date=DATE).strip().splitlines()
+    yield from _fields(forms["event"])
+    yield from _RETRACTIONS.strip().splitlines()
+    for category, types in sorted(CATEGORIES.items(), key=lambda item: list(PAYLOADS).index(_first(item[1]))):
+        yield f".Sh {category.upper()} EVENTS"
+        for name in (name for name in PAYLOADS if name in types):
+            yield from _type(name, forms)
+    yield from _CUSTOM.strip().splitlines()
+    yield from _example(msgspec.to_builtins(CUSTOM))
+    yield from _TAIL.strip().splitlines()
+
+
+def _first(types: frozenset[str]) -> str:
+    return next(name for name in PAYLOADS if name in types)
+
+
+def _type(name: str, forms: dict[str, Any]) -> Iterator[str]:
+    payload = PAYLOADS[name]
+    form = forms[payload.__name__]
+    yield f".Ss {name}"
+    yield from prose(payload.DESCRIPTION)
+    yield from _fields(form)
+    for part in sorted({found for field in form["properties"].values() if (found := _part(field))}):
+        yield ".Pp"
+        yield "Each of"
+        names = [field for field, said in form["properties"].items() if _part(said) == part]
+        yield from _enumerated(names)
+        yield "has"
+        yield from _fields(forms[part])
+    yield ".Pp"
+    yield "For example:"
+    yield from _example(msgspec.to_builtins(EXAMPLES[name]))
+
+
+def _enumerated(names: list[str]) -> Iterator[str]:
+    for place, name in enumerate(names):
+        yield f".Cm {name}" + (" ," if place < len(names) - 1 else "")
+
+
+def _fields(form: dict[str, Any]) -> Iterator[str]:
+    yield ".Bl -tag -width Ds"
+    for name, said in form["properties"].items():
+        yield f".It Cm {name} Pq {_kind(said)}"
+        yield from prose(said["description"])
+    yield ".El"
+
+
+def _part(said: dict[str, Any]) -> str | None:
+    """The definition that a field, or each item of one, is made by."""
+    if "items" in said:
+        return _part(said["items"])
+    if "allOf" in said:
+        return _part(said["allOf"][0])
+    return said.get("$ref")
+
+
+def _kind(said: dict[str, Any]) -> str:
+    """What a field holds, in a few words of mdoc."""
+    if "anyOf" in said:
+        return " or ".join(_kind(choice) for choice in said["anyOf"])
+    if "items" in said:
+        return "array of objects"
+    if _part(said):
+        return "object"
+    if "const" in said:
+        return "true"
+    kinds = said["type"] if isinstance(said["type"], list) else [said["type"]]
+    return " or ".join(kinds)
+
+
+def _example(event: dict[str, Any]) -> Iterator[str]:
+    yield ".Bd -literal -offset Ds"
+    told = msgspec.json.format(msgspec.json.encode(event), indent=2).decode()
+    yield from (escaped(line) for line in told.splitlines())
+    yield ".Ed"
+
+
+_WORD: Final = re.compile(r"(\(?)`([^`]+)`([.,:;)?!]*) ?")
+_SENTENCE: Final = re.compile(r"(?<=[.:;]) (?=[A-Z`])")
+
+
+def prose(text: str) -> Iterator[str]:
+    """Sentences of the registry, `code` in them, as lines of mdoc."""
+    for sentence in _SENTENCE.split(text):
+        done = 0
+        for found in _WORD.finditer(sentence):
+            yield from _wrapped(sentence[done : found.start()])
+            opening, word, closing = found.groups()
+            yield " ".join(filter(None, (".Ql", opening, f'"{escaped(word)}"', *closing)))
+            done = found.end()
+        yield from _wrapped(sentence[done:])
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    yield from map(escaped, textwrap.wrap(text, 78, break_long_words=False, break_on_hyphens=False))
+
+
+def escaped(text: str) -> str:
+    """A line that is no macro and has no escape in it."""
+    text = text.replace("\\", "\\e")
+    return f"\\&{text}" if text.startswith((".", "'")) else text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
+    sys.stdout.write(f"{PAGE.name}: {len(PAYLOADS)} types\n")
