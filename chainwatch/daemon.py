@@ -1,8 +1,8 @@
 """
 The daemon: takes the parts up and down in order.
 
-start   log (a damaged one stops here) -> server (streams can be opened) -> chains
-stop    server (every stream gets its `complete`) -> chains -> log
+start   log (a damaged one stops here) -> chains and sources of prices -> server (streams can be opened)
+stop    server (every stream gets its `complete`) -> chains and sources of prices -> log
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from chainwatch.errors import ChainwatchError
 from chainwatch.log import Log
 from chainwatch.log.store import open_log
 from chainwatch.progress import show_progress
+from chainwatch.quotes import Quotes
 from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
 from chainwatch.server.present import Present
@@ -67,18 +68,26 @@ async def _serve(settings: Settings, *, demo: bool, seed: int, insecure: bool) -
         )
         stack.push_async_callback(log.close)
         chains = [await Chain.resume(chain, settings, log) for chain in settings.chains]
+        quotes = await Quotes.resume(settings, log)
         hub = Hub(log, heartbeat=settings.server.heartbeat)  # before anything is told: it hears of every commit
         present = Present(log)
-        present.seed(status for chain in chains for status in chain.ingest.statuses)
-        await stack.enter_async_context(_following(chains, stop))
-        await stack.enter_async_context(_listening(settings, log, hub, present, chains, insecure=insecure))
+        present.seed([*quotes.statuses, *(status for chain in chains for status in chain.ingest.statuses)])
+        await stack.enter_async_context(_following(chains, quotes, stop))
+        await stack.enter_async_context(_listening(settings, log, hub, present, chains, quotes, insecure=insecure))
         await stop.wait()
         structlog.get_logger().info("stopping")
 
 
 @contextlib.asynccontextmanager
 async def _listening(
-    settings: Settings, log: Log, hub: Hub, present: Present, chains: Sequence[Chain], *, insecure: bool
+    settings: Settings,
+    log: Log,
+    hub: Hub,
+    present: Present,
+    chains: Sequence[Chain],
+    quotes: Quotes,
+    *,
+    insecure: bool,
 ) -> AsyncIterator[None]:
     """The server, while inside. `ChainwatchError` where the address cannot be had."""
     server = settings.server
@@ -92,6 +101,7 @@ async def _listening(
             loopback=server.loopback,
             vocabulary=lambda: vocabulary(settings),
             chains=lambda: [chain.vitals() for chain in chains],
+            sources=lambda: [*quotes.vitals(), *(feed for chain in chains for feed in chain.ingest.feeds.vitals())],
             allowed_origins=server.allowed_origins,
             max_connections=server.max_connections,
         )
@@ -119,8 +129,8 @@ async def _listening(
 
 
 @contextlib.asynccontextmanager
-async def _following(chains: Sequence[Chain], stop: asyncio.Event) -> AsyncIterator[None]:
-    """The chains, while inside. An error that is no setback of a node ends the daemon."""
+async def _following(chains: Sequence[Chain], quotes: Quotes, stop: asyncio.Event) -> AsyncIterator[None]:
+    """The chains and the sources of prices, while inside. An error that is no setback of a node ends the daemon."""
     failed: list[BaseException] = []
 
     def ended(task: asyncio.Task[None]) -> None:
@@ -129,6 +139,7 @@ async def _following(chains: Sequence[Chain], stop: asyncio.Event) -> AsyncItera
             stop.set()
 
     tasks = [asyncio.create_task(chain.run(), name=f"chain {chain.name}") for chain in chains]
+    tasks.append(asyncio.create_task(quotes.run(), name="prices"))
     tasks.append(asyncio.create_task(show_progress([chain.vitals for chain in chains]), name="progress"))
     for task in tasks:
         task.add_done_callback(ended)

@@ -113,6 +113,11 @@ class Ingest:
         return wallets + self._teller.feeds.told
 
     @property
+    def feeds(self) -> Feeds:
+        """The price feeds of the chain."""
+        return self._teller.feeds
+
+    @property
     def window(self) -> Window:
         return self._teller.window
 

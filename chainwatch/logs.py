@@ -34,7 +34,12 @@ _LIBRARIES: Final = ("aiohttp", "websockets", "asyncio")
 
 
 def set_up(
-    *, verbosity: int = 0, color: bool = False, secrets: Iterable[str] = (), stream: TextIO | None = None
+    *,
+    verbosity: int = 0,
+    color: bool = False,
+    secrets: Iterable[str] = (),
+    keys: Iterable[str] = (),
+    stream: TextIO | None = None,
 ) -> None:
     """
     Send everything that is logged, by structlog and by the standard library, to `stream` (default: the stderr of the
@@ -42,7 +47,7 @@ def set_up(
 
     `verbosity` is the number of -v less that of -q: 0 tells info and worse, 1 debug, -1 warnings, -2 errors.
     `secrets` are URLs whose long parts are cut out wherever they turn up, also alone: some libraries put the path of
-    a request into their errors.
+    a request into their errors. `keys` are cut out whole.
     """
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR)
     terminal = (stream or sys.stderr).isatty()
@@ -56,7 +61,7 @@ def set_up(
             structlog.processors.TimeStamper("%H:%M:%S", utc=False)
             if terminal
             else structlog.processors.TimeStamper("iso", utc=True),
-            _Cleaner(secrets),
+            _Cleaner(secrets, keys),
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -100,8 +105,8 @@ def _named(name: str, value: Any, secret: re.Pattern[str] | None) -> Any:
 class _Cleaner:
     """The processor that cleans every value, and turns an exception into text that is cleaned line by line."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secret = secret_parts(secrets)
+    def __init__(self, secrets: Iterable[str], keys: Iterable[str]) -> None:
+        self._secret = secret_parts(secrets, keys)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         exception = event.pop("exc_info", None)

@@ -95,12 +95,14 @@ def redact(text: str) -> str:
 HIDDEN = "[redacted]"
 
 
-def secret_parts(urls: Iterable[str]) -> re.Pattern[str] | None:
+def secret_parts(urls: Iterable[str], keys: Iterable[str] = ()) -> re.Pattern[str] | None:
     """
-    What of these URLs may be a key: user names, passwords, long pieces of paths, values of queries. They turn up alone,
-    too: some libraries put a request's path into their errors, and some nodes name the key that they do not know.
+    What of these URLs may be a key (user names, passwords, long pieces of paths, values of queries), and the `keys`.
+    They turn up alone, too: some libraries put a request's path into their errors, and some nodes name the key that
+    they do not know.
     """
-    pieces = sorted({piece for url in urls for piece in _secret_parts(url)}, key=len, reverse=True)
+    parts = {piece for url in urls for piece in _secret_parts(url)} | {key for key in keys if len(key) >= 8}
+    pieces = sorted(parts, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, pieces))) if pieces else None
 
 

@@ -16,7 +16,7 @@ from chainwatch.chain.evm.http import HttpEndpoint
 from chainwatch.chain.evm.profile import Profile, profile
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
 from chainwatch.config import ChainSettings, Settings, TokenSettings, WalletSettings
-from chainwatch.derive.rules import Rules, Token
+from chainwatch.derive.rules import FeedRule, Rules, Token
 from chainwatch.ingest import Ingest
 from chainwatch.log import Log
 
@@ -38,6 +38,17 @@ def rules(chain: ChainSettings, settings: Settings) -> Rules:
         names=names,
         tokens={
             token.address: Token(token.symbol, token.decimals) for token in settings.tokens if token.chain == chain.name
+        },
+        feeds={
+            price.feed: FeedRule(
+                symbol=price.symbol,
+                quote=price.quote,
+                # Each round is told, unless somebody asked for less.
+                min_change=price.min_change if "min_change" in price.model_fields_set else None,
+                heartbeat=price.heartbeat,
+            )
+            for price in settings.prices
+            if price.source == "chainlink" and price.chain == chain.name and price.feed is not None
         },
     )
 

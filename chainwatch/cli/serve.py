@@ -58,7 +58,11 @@ def serve(
     logs.set_up(
         verbosity=frame.verbosity,
         color=use_color(sys.stderr, frame.color, os.environ),
-        secrets=[endpoint for chain in settings.chains for endpoint in chain.endpoints],
+        secrets=[
+            *(endpoint for chain in settings.chains for endpoint in chain.endpoints),
+            *(price.url for price in settings.prices if price.url is not None),
+        ],
+        keys=config.api_keys(settings).values(),
     )
     if not settings.server.loopback and not insecure:
         raise ConfigError(

@@ -33,6 +33,8 @@ class Context:
     The vitals of each chain, ready for JSON: `name`, `state`, `ready` (bool), `reason`, `endpoint`, `head`,
     `lag_seconds`, `endpoints`; no secret in any of them.
     """
+    sources: Callable[[], list[dict[str, Any]]] = list
+    """The same of each source of prices: `name`, `chain` (of a feed), `state`, `ready`, `reason`."""
     extra_stats: Callable[[], dict[str, Any]] = dict
     """More for `/v1/stats`, by name."""
     allowed_origins: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ def snapshot(context: Context) -> dict[str, Any]:
         "time": now,
         "uptime_seconds": round(now - context.started, 3),
         "chains": context.chains(),
+        "sources": context.sources(),
         "streams": {
             "open": len(streams),
             "max": context.max_connections,
