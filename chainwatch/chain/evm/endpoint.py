@@ -22,12 +22,16 @@ import msgspec
 import structlog
 
 from chainwatch.chain.evm import link, rpc
-from chainwatch.chain.evm.block import MALFORMED, Header, header_decoder, header_of, quantity
+from chainwatch.chain.evm.block import MALFORMED, Header, RpcTransaction, header_decoder, header_of, quantity
 from chainwatch.chain.evm.profile import Profile
+from chainwatch.chain.evm.ways import Ways
 from chainwatch.text import HIDDEN, printable, redact, redact_url, secret_parts
 
 ID_SPAN = 1 << 53
 """Request ids stay whole numbers in every JSON library."""
+
+COMPANION_TIMEOUT = 60.0
+"""Seconds that a companion waits for an answer."""
 
 
 class CallFailed(Exception):
@@ -63,8 +67,15 @@ class Endpoint(ABC):
         timeout: float,
         changed: Callable[[], None],
         random: Random | None = None,
+        heads: bool = True,
+        pending: Callable[[Endpoint, RpcTransaction | str, int], None] | None = None,
     ) -> None:
+        """
+        `heads`: it follows the chain's head; False for a companion, which serves requests and nothing else. `pending`:
+        where the mempool is wanted, called with each transaction, or hash, that comes into it, and when (Unix ms).
+        """
         self.url = url
+        self.heads = heads
         self.name = redact_url(url)
         self._secret = secret_parts([url])
         self.profile = profile
@@ -87,6 +98,7 @@ class Endpoint(ABC):
         """Whether the node has `eth_getBlockReceipts`; found out by asking."""
         self.finality = True
         """Whether the node knows the tags `safe` and `finalized`."""
+        self.ways = Ways()
         self.span = rpc.Span()
         self.connects = 0
         self.failures = 0
@@ -95,11 +107,18 @@ class Endpoint(ABC):
         """Seconds from a request to its answer, the newest last."""
         self._timeout = timeout
         self._changed = changed
+        self._on_pending = pending
+        self._mempool_refused = False
         self._next_id = 0
         self._said: str | None = None
         self._pending: dict[int, tuple[asyncio.Future[msgspec.Raw], str, float]] = {}
         self._lost: asyncio.Future[str] | None = None
+        self._chain = chain
+        self._chain_id = chain_id
         self._logger = structlog.get_logger().bind(chain=chain, endpoint=self.name)
+        if not heads:
+            self._logger = self._logger.bind(companion=True)
+        self._companion: tuple[Endpoint, asyncio.Event, asyncio.Task[None]] | None = None
 
     @property
     def ready(self) -> bool:
@@ -119,6 +138,38 @@ class Endpoint(ABC):
         finally:
             await self._close()
             self._fail_pending("chainwatch is stopping")
+            await self._end_companion()
+
+    async def companion(self) -> Endpoint:
+        """
+        Another connection to the same node, ready, for what takes long: a node that works on one answer may hold back
+        all others of that connection, and its pongs. Made when it is first asked for, and kept as long as this one.
+        """
+        if self._companion is None:
+            woken = asyncio.Event()
+            twin = type(self)(
+                self.url,
+                chain=self._chain,
+                chain_id=self._chain_id,
+                profile=self.profile,
+                timeout=max(self._timeout, COMPANION_TIMEOUT),
+                changed=woken.set,
+                heads=False,
+            )
+            task = asyncio.create_task(twin.run(), name=f"companion {self.name}")
+            self._companion = twin, woken, task
+        twin, woken, _ = self._companion
+        while not twin.ready:
+            woken.clear()
+            await woken.wait()
+        return twin
+
+    async def _end_companion(self) -> None:
+        if self._companion is not None:
+            _, _, task = self._companion
+            self._companion = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _tell(self, before: str, action: link.Action) -> None:
         state = self.link.state
@@ -128,6 +179,7 @@ class Endpoint(ABC):
                 self._said = None
                 self.ready_since = time.monotonic()
                 self.block_receipts = self.finality = True
+                self.ways = Ways()
                 self._logger.info("endpoint ready", head=self.head.number if self.head else None)
             elif isinstance(action, link.Wait):
                 self.failures += 1
@@ -278,6 +330,21 @@ class Endpoint(ABC):
         self.head_arrived = time.time_ns() // 1_000_000
         self.heard = time.monotonic()
         self._changed()
+
+    @property
+    def wants_pending(self) -> bool:
+        return self._on_pending is not None
+
+    def heard_pending(self, told: RpcTransaction | str, now: int) -> None:
+        """The node says that this came into its mempool. `now` in Unix milliseconds."""
+        if self._on_pending is not None:
+            self._on_pending(self, told, now)
+
+    def _refuse_mempool(self, reason: str) -> None:
+        """The node shows no mempool: said once, and nothing to leave it for."""
+        if not self._mempool_refused:
+            self._mempool_refused = True
+            self._logger.warning("endpoint shows no mempool: pending transactions do not come from it", reason=reason)
 
     def _received(self, message: rpc.Message) -> None:
         """A reply came in."""

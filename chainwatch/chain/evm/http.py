@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from chainwatch import __version__
-from chainwatch.chain.evm import rpc
+from chainwatch.chain.evm import pushes, rpc
 from chainwatch.chain.evm.block import MALFORMED
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, fail, retry_after
 
@@ -21,6 +21,7 @@ FAILED_POLLS = 3
 
 class HttpEndpoint(Endpoint):
     _session: aiohttp.ClientSession | None = None
+    _listener: asyncio.Task[None] | None = None
 
     @property
     def _interval(self) -> float:
@@ -40,17 +41,30 @@ class HttpEndpoint(Endpoint):
         session, self._session = self._session, None
         if session is None:
             return
-        calls = list(self._calls)
+        calls = [*self._calls, *([self._listener] if self._listener is not None else [])]
+        self._listener = None
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         await session.close()
 
     async def _subscribe(self) -> None:
-        await self.latest()
+        if self.heads:
+            await self.latest()
+        if self.wants_pending:
+            self._listener = asyncio.create_task(self._listen(), name=f"mempool {self.name}")
+
+    async def _listen(self) -> None:
+        """Look at the mempool by a filter. Whatever fails, heads go on."""
+        try:
+            await pushes.poll(self)
+        except CallFailed as failed:
+            self._refuse_mempool(failed.reason)
 
     async def _serve(self) -> str:
         assert self._lost is not None  # noqa: S101 - set before anything is opened
+        if not self.heads:
+            return await self._lost
         failed = 0
         while not self._lost.done():
             await asyncio.wait((self._lost,), timeout=self._interval)

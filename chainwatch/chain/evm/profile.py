@@ -12,6 +12,9 @@ class Profile(msgspec.Struct, frozen=True):
     """Seconds between blocks, as a rule: how long a silence is suspicious."""
     bloom: bool = True
     """The headers' logs bloom is the logs'. zkSync leaves it zero; bor's does not know the logs of state syncs."""
+    position_manager: str | None = None
+    """Uniswap v4's PositionManager, which knows the keys of pools (Uniswap's list of deployments). What it says is
+    proven by the pool's id, so that a wrong address here does no harm."""
     development: bool = False
     """Blocks come when somebody mines them: a silence is nothing to report."""
 
@@ -27,21 +30,21 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 PROFILES = {
-    1: Profile(block_time=12.0),
-    10: Profile(block_time=2.0),
-    56: Profile(block_time=0.45),
+    1: Profile(block_time=12.0, position_manager="0xbd216513d74c8cf14cf4747e6aaa6420ff64ee9e"),
+    10: Profile(block_time=2.0, position_manager="0x3c3ea4b57a46241e54610e5f022e5c45859a1017"),
+    56: Profile(block_time=0.45, position_manager="0x7a4a5c919ae2541aed11041a1aeee68f1287f95b"),
     100: Profile(block_time=5.0),
-    137: Profile(block_time=2.0, bloom=False),
+    137: Profile(block_time=2.0, bloom=False, position_manager="0x1ec2ebf4f37e7363fdfe3551602425af0b3ceef9"),
     300: Profile(block_time=1.0, bloom=False),
     324: Profile(block_time=1.0, bloom=False),
     1337: Profile(development=True),
-    8453: Profile(block_time=2.0),
+    8453: Profile(block_time=2.0, position_manager="0x7c5f5a4bbd8fd63184577525326123b519429bdc"),
     31337: Profile(development=True),
-    42161: Profile(block_time=0.25),
-    43114: Profile(block_time=1.5),
+    42161: Profile(block_time=0.25, position_manager="0xd88f38f930b7952f2db2432cb002e7abbf3dd869"),
+    43114: Profile(block_time=1.5, position_manager="0xb74b1f14d2754acfcbbe1a221023a5cf50ab8acd"),
     59144: Profile(block_time=2.0),
     80002: Profile(block_time=2.0, bloom=False),
-    11155111: Profile(block_time=12.0),
+    11155111: Profile(block_time=12.0, position_manager="0x429ba70129df741b2ca2a85bc3a2a3328e5c09b4"),
 }
 
 

@@ -8,13 +8,18 @@ message where providers put the truth there.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+import sys
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-Kind = Literal["limited", "unsupported", "too_large", "unknown", "failed"]
-"""limited: too many requests. unsupported: this node has no such method, for us. too_large: ask for less at once.
-unknown: no such block here, now. failed: anything else."""
+T = TypeVar("T")
+
+Kind = Literal["reverted", "limited", "too_large", "pruned", "unsupported", "unknown", "failed"]
+"""reverted: a call ran and failed, which is an answer. limited: too many requests. too_large: ask for less at once.
+pruned: the node does not have the state of that block, or has it no longer. unsupported: this node has no such method,
+for us. unknown: no such block here, now. failed: anything else."""
 
 
 class RpcError(msgspec.Struct, frozen=True):
@@ -27,12 +32,18 @@ class RpcError(msgspec.Struct, frozen=True):
     @property
     def kind(self) -> Kind:
         text = self.message.lower()
+        # First: what follows in such a message is the contract's own text, and that may say «rate limit».
+        if self.code == 3 or _REVERTED.match(text):
+            return "reverted"
         if self.code == 429 or any(word in text for word in _LIMITED):
             return "limited"
         if any(word in text for word in _TOO_LARGE):
             return "too_large"
         if self.code == -32005:  # EIP-1474 «limit exceeded»; some providers mean the size, see above
             return "limited"
+        # Before `unsupported`: geth says «state 0x… is not available».
+        if _PRUNED.search(text) or (isinstance(self.data, str) and "MissingTrieNode" in self.data):
+            return "pruned"
         if self.code in (-32601, -32004) or any(word in text for word in _UNSUPPORTED):
             return "unsupported"
         if any(word in text for word in _UNKNOWN):
@@ -48,6 +59,23 @@ class RpcError(msgspec.Struct, frozen=True):
             return None
 
 
+_REVERTED: Final = re.compile(
+    r"(?:err(?:or)?: )?(?:execution revert|vm exception|vm execution error|reverted|revert$|revert:|out of gas|"
+    r"evm error:? ?(?!database)|invalid opcode|opcode 0x|bad instruction|bad jump|badinstruction|badjump|outofgas|"
+    r"invalid jump|stack (?:underflow|overflow|limit)|stack(?:under|over)flow|write protection|return data out of|"
+    r"gas uint64 overflow|max code size|contract creation code storage|max call depth|invalid code: must not begin)"
+)
+"""How the machine's failures begin: geth and its children, erigon, reth, anvil («EVM error OutOfGas»), Nethermind,
+Besu, OpenEthereum («VM execution error.»), ganache and Hardhat («VM Exception while processing transaction»)."""
+_PRUNED: Final = re.compile(
+    r"missing trie node|\bpruned\b|pruning|histor(?:y|ical) state|state histor|archive|"
+    r"\bstate\b.{0,90}(?:not|un) ?(?:be )?available|no state available|blockoutofrange"
+)
+"""geth: «missing trie node», «state 0x… is not available», «historical state not available in path scheme yet»,
+«required historical state unavailable», «state histories haven't been fully indexed yet». erigon: «old data not
+available due to pruning». reth: «state at block #3 is pruned». Nethermind: «No state available for block»,
+MissingTrieNodeException. Besu: «World state unavailable». OpenEthereum: «your node is running with state pruning».
+anvil: «BlockOutOfRangeError». Providers: «archive requests are not on your plan»."""
 _LIMITED: Final = ("rate limit", "too many requests", "request limit", "requests per second", "capacity", "daily limit")
 _TOO_LARGE: Final = (
     "block range", "query returned more than", "range is too", "range too", "too wide", "limited to", "exceed maximum",
@@ -92,7 +120,25 @@ def request(number: int, method: str, params: list[Any]) -> bytes:
 
 def message(data: bytes | str) -> Message:
     """What came in. `msgspec.DecodeError` where it is no JSON-RPC."""
-    return _message.decode(data)
+    return deeply(_message.decode, data)
+
+
+DEEPEST: Final = 4000
+"""Levels of JSON that an answer may have. A trace of calls has two for each, and a chain allows 1,024 of them: whoever
+pays for 500 nested calls could hide a block's traces from us, if Python's usual limit of 1,000 was ours."""
+
+
+def deeply(decode: Callable[[Any], T], data: Any) -> T:
+    """`decode(data)`, whatever the nesting, up to `DEEPEST` levels. `RecursionError` beyond that."""
+    try:
+        return decode(data)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, DEEPEST))
+        try:
+            return decode(data)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 def notification(params: msgspec.Raw) -> Notification:

@@ -10,11 +10,83 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+from chainwatch.chain.evm import at, balances, calls
 from chainwatch.chain.evm.block import Block
-from chainwatch.chain.evm.endpoint import Endpoint
+from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
+from chainwatch.chain.evm.reads import UNREAD, Metadata, Pool, Readings, Reads
+from chainwatch.chain.evm.reverts import reverts
+from chainwatch.chain.evm.traces import moves
 
 Read = Callable[[Endpoint, Block], Awaitable[Block]]
 """Asks what has to be known of a block, and gives the block with the answers."""
+
+
+async def answer(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
+    """
+    All that was asked for of the block's state. `Setback` or `CallFailed` where it cannot be had now.
+
+    Where the node has no state of an old block any more, or never gives any, the answers say so; tokens and pools are
+    then looked at as they are now, since they do not change, and feeds are left out.
+    """
+    parts = [_state(endpoint, block, reads)]
+    if reads.moves:
+        parts.append(_moves(endpoint, block))
+    if reads.reverts:
+        parts.append(_reverts(endpoint, block, reads))
+    readings = UNREAD
+    for part in await at.together(*parts):
+        readings = readings.with_more(part)
+    return readings
+
+
+async def _state(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
+    if not (reads.balances or reads.tokens or reads.pools or reads.feeds):
+        return UNREAD
+    try:
+        state = await at.locate(endpoint, block)
+        found = await _read(state, reads)
+        await state.confirm()
+    except CallFailed as failed:
+        if failed.kind == "unsupported":
+            return Readings(
+                unreadable=True,
+                tokens=dict.fromkeys(reads.tokens, Metadata()),
+                pools=dict.fromkeys(reads.pools, Pool()),
+            )
+        if failed.kind != "pruned" or not at.old(endpoint, block):
+            raise
+        now = at.At(endpoint, block, "latest")
+        found = await _read(now, Reads(tokens=reads.tokens, pools=reads.pools))
+        return Readings(unreadable=True).with_more(found)
+    return found
+
+
+async def _read(state: at.At, reads: Reads) -> Readings:
+    async def held() -> Readings:
+        return Readings(balances=await balances.balances(state, reads.balances))
+
+    async def tokens() -> Readings:
+        return Readings(tokens=await calls.tokens(state, reads.tokens))
+
+    async def pools() -> Readings:
+        return Readings(pools=await calls.pools(state, reads.pools))
+
+    async def feeds() -> Readings:
+        return Readings(feeds=await calls.feeds(state, reads.feeds))
+
+    wanted = ((reads.balances, held), (reads.tokens, tokens), (reads.pools, pools), (reads.feeds, feeds))
+    readings = UNREAD
+    for part in await at.together(*[read() for asked, read in wanted if asked]):
+        readings = readings.with_more(part)
+    return readings
+
+
+async def _moves(endpoint: Endpoint, block: Block) -> Readings:
+    return Readings(moves=await moves(endpoint, block))
+
+
+async def _reverts(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
+    return Readings(reverts=await reverts(endpoint, block, reads.reverts))
 
 
 async def with_readings(

@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from chainwatch import __version__
-from chainwatch.chain.evm import rpc
+from chainwatch.chain.evm import pushes, rpc
 from chainwatch.chain.evm.block import MALFORMED, RpcHeader, header_of
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, Refused, retry_after
 
@@ -27,6 +27,8 @@ MAX_MESSAGE = 64 * 1024 * 1024
 MISSED = 3
 """Blocks found by asking, one after another, that the subscription should have pushed."""
 
+SILENT = 3
+"""So many connections may end while the mempool is asked for; then it is left alone."""
 FEW = 8
 """Requests under way up to which an answer is waited for, and not one of many."""
 
@@ -37,8 +39,11 @@ class WebSocketEndpoint(Endpoint):
     _socket: ClientConnection | None = None
     _reader: asyncio.Task[None] | None = None
     _writer: asyncio.Task[None] | None = None
+    _listener: asyncio.Task[None] | None = None
     _pushed = 0
     """Heads that the subscription brought."""
+    _mempool_silent = 0
+    """Connections, one after another, that ended before the subscription to the mempool was answered."""
 
     async def _open(self) -> None:
         try:
@@ -63,13 +68,14 @@ class WebSocketEndpoint(Endpoint):
             raise ConnectionError(self.explain(error)) from None
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._subscription: str | None = None
+        self._mempool: str | None = None
         self._reader = asyncio.create_task(self._read(self._socket), name=f"read {self.name}")
         self._writer = asyncio.create_task(self._write(self._socket), name=f"write {self.name}")
 
     async def _close(self) -> None:
         self._lose("closed")
-        tasks = [task for task in (self._reader, self._writer) if task is not None]
-        self._reader = self._writer = None
+        tasks = [task for task in (self._reader, self._writer, self._listener) if task is not None]
+        self._reader = self._writer = self._listener = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,9 +84,31 @@ class WebSocketEndpoint(Endpoint):
             await connection.close()
 
     async def _subscribe(self) -> None:
+        if not self.heads:
+            return
         told = await self.start("eth_subscribe", ["newHeads"])
         self._subscription = msgspec.json.decode(told, type=str)
         await self.latest()  # after the subscription: what came between is not lost
+        if self.wants_pending and self._mempool_silent < SILENT:
+            self._listener = asyncio.create_task(self._listen(), name=f"mempool {self.name}")
+
+    async def _listen(self) -> None:
+        """Subscribe to the mempool, else look at it by a filter. Whatever fails, heads go on."""
+        try:
+            self._mempool = await pushes.subscribe(self)
+            self._mempool_silent = 0
+        except CallFailed as failed:
+            if failed.kind == "lost":
+                self._mempool_silent += 1
+                if self._mempool_silent == SILENT:
+                    self._refuse_mempool("it does not answer eth_subscribe")
+                return
+            try:
+                await pushes.poll(self)
+            except CallFailed:
+                self._refuse_mempool(failed.reason)
+        except MALFORMED as error:
+            self._refuse_mempool(self.explain(error))
 
     async def _serve(self) -> str:
         assert self._lost is not None  # noqa: S101 - set before anything is opened
@@ -92,7 +120,7 @@ class WebSocketEndpoint(Endpoint):
                 return overdue
             if pushed != self._pushed:
                 missed, pushed = 0, self._pushed
-            if now - self.heard < self.profile.quiet or now < self.resting_until or self._lost.done():
+            if now - self.heard < self.profile.quiet or now < self.resting_until or self._lost.done() or not self.heads:
                 continue
             before = self.head.number if self.head else 0
             try:
@@ -127,14 +155,21 @@ class WebSocketEndpoint(Endpoint):
                 if message.method is None:
                     self._received(message)
                 elif message.method == "eth_subscription":
-                    told = rpc.notification(message.params)
-                    self._pushed += 1
-                    # Heads may be pushed before the answer that names their subscription: there is only one kind.
-                    self._saw(header_of(_header.decode(told.result)))
+                    self._notified(rpc.notification(message.params))
         except ConnectionClosed as error:
             self._lose(self.explain(error))
         except MALFORMED as error:
             self._lose(f"it sent what is no JSON-RPC: {self.explain(error)}")
+
+    def _notified(self, told: rpc.Notification) -> None:
+        # Either may be pushed before the answer that names its subscription.
+        unnamed = self.wants_pending and told.subscription not in (self._subscription, self._mempool)
+        if told.subscription == self._mempool or (unnamed and pushes.looks_pending(told)):
+            if (pending := pushes.pushed(told.result)) is not None:
+                self.heard_pending(pending, time.time_ns() // 1_000_000)
+            return
+        self._pushed += 1
+        self._saw(header_of(_header.decode(told.result)))
 
 
 def _acknowledge_quickly(connection: ClientConnection) -> None:
