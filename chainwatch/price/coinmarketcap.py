@@ -36,6 +36,7 @@ FREE_CALLS: Final = 10_000
 
 # The API's own error codes, and how long to rest: a minute's limit, the day's, the month's, that of our address.
 _LIMITS: Final = {"1008": 60.0, "1009": 3600.0, "1010": 3600.0, "1011": 60.0}
+_KEY_ERRORS: Final = frozenset(str(code) for code in range(1001, 1008))
 _SPENT: Final = {"1009": "the day's requests are used up", "1010": "the month's requests are used up"}
 
 
@@ -116,10 +117,10 @@ def _refused(status: int, body: bytes) -> Unusable:
     state = told.get("status")
     code, message = (state.get("error_code"), state.get("error_message")) if isinstance(state, dict) else (None, None)
     words = said(message)
+    code = code if isinstance(code, str) else None
     if code in _LIMITS or status == 429:
-        rest = _LIMITS.get(code) if isinstance(code, str) else None
-        return Limited(f"{_SPENT.get(str(code), 'too many requests')}{words}", rest)
+        return Limited(f"{_SPENT.get(code or '', 'too many requests')}{words}", _LIMITS.get(code or ""))
     number = f"HTTP {status}" if status != 200 else "what cannot be read"
-    if status in (401, 402, 403) or (isinstance(code, str) and code in {str(each) for each in range(1001, 1008)}):
+    if status in (401, 402, 403) or code in _KEY_ERRORS:
         return Unusable(f"it does not accept the API key, or the lack of one: {number}{words}")
     return Unusable(f"it answered {number}{words}")
