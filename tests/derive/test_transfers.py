@@ -5,11 +5,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import mainnet
 import msgspec
 import pytest
 
 from chainwatch.chain.evm.block import Block, Header, RpcBlock, RpcLog, RpcReceipt
 from chainwatch.chain.evm.fetch import assemble
+from chainwatch.chain.evm.reads import Metadata
+from chainwatch.derive.known import Known
 from chainwatch.derive.rules import Rules, Token
 from chainwatch.derive.transfers import TRANSFER, TRANSFER_BATCH, TRANSFER_SINGLE, transfers
 
@@ -58,6 +61,40 @@ def test_every_transfer_of_a_real_block_is_told_once(name, request):
     assert Counter(event.data.standard for event in events) == expected(block)
     assert len({event.id for event in events}) == len(events)
     assert [event.data.log_index for event in events] == sorted(event.data.log_index for event in events)
+
+
+@pytest.mark.parametrize("name", ["helios", "shovel"])
+def test_every_part_of_a_transfer_is_what_web3_decodes(name, request):
+    logs, expected_parts = mainnet.raw_logs(name), {}
+    for raw, args in mainnet.Witness("Transfer(address indexed from, address indexed to, uint256 value)")(logs):
+        expected_parts[(*mainnet.place(raw), None)] = ("erc20", args["from"], args["to"], args["value"], None)
+    for raw, args in mainnet.Witness("Transfer(address indexed from, address indexed to, uint256 indexed id)")(logs):
+        expected_parts[(*mainnet.place(raw), None)] = ("erc721", args["from"], args["to"], 1, args["id"])
+    three = "address indexed operator, address indexed from, address indexed to"
+    for raw, args in mainnet.Witness(f"TransferSingle({three}, uint256 id, uint256 value)")(logs):
+        expected_parts[(*mainnet.place(raw), None)] = ("erc1155", args["from"], args["to"], args["value"], args["id"])
+    for raw, args in mainnet.Witness(f"TransferBatch({three}, uint256[] ids, uint256[] values)")(logs):
+        for index, (token_id, value) in enumerate(zip(args["ids"], args["values"], strict=True)):
+            expected_parts[(*mainnet.place(raw), index)] = ("erc1155", args["from"], args["to"], value, token_id)
+    told = {
+        (one.tx_hash, one.log_index, one.batch_index): (
+            one.standard, one.from_, one.to, int(one.amount), None if one.token_id is None else int(one.token_id),
+        )
+        for one in (event.data for event in transfers(request.getfixturevalue(name), ALL, 0))
+    }  # fmt: skip
+    assert told == expected_parts
+
+
+def test_what_is_known_of_a_token_is_told_with_its_transfers(helios):
+    contracts = {event.data.token_address.lower(): event.data.standard for event in transfers(helios, ALL, 0)}
+    read = {contract: Metadata(symbol="S", name="N", decimals=9) for contract in contracts}
+    told = [event.data for event in transfers(helios, ALL, 0, Known(ALL.tokens, read))]
+    assert {(one.standard, one.token, one.token_name, one.decimals) for one in told} == {
+        ("erc20", "USDC", None, 6),
+        ("erc20", "S", "N", 9),
+        ("erc721", "S", "N", None),
+        ("erc1155", "S", "N", None),
+    }
 
 
 def test_the_blocks_hold_every_standard(helios, shovel):
