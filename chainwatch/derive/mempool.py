@@ -65,8 +65,8 @@ class Pool:
     """
     The transactions of one chain that wait, and those that did lately. Times are Unix milliseconds.
 
-    `waiting`: what the journal kept. `dropped_after`, `expires_after`: seconds. `max_depth`: blocks deeper than that
-    below the newest told one are never orphaned.
+    `waiting`: what the journal kept. `dropped_after`, `expires_after`: seconds. `max_depth`: blocks more than that below
+    the newest told one are never orphaned.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Pool:
             for other in self._shelf.below(sender, nonce):
                 told.events.append(pending.passed_over(other, block=block, chain=chain, retracted=retracted))
                 self._end(other, header, told)
-        self._settle(header.number - self._max_depth, told)
+        self._settle(header.number - self._max_depth - 1, told)
         return told
 
     def orphaned(self, headers: Sequence[Header]) -> Told:
