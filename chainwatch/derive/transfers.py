@@ -42,20 +42,10 @@ def transfers(block: Block, rules: Rules, retracted: int, known: Known | None = 
     header = block.header
     timestamp, observed = rfc3339(header.timestamp * 1000), rfc3339(block.arrived)
     block_parts = PART.join([rules.chain, header.hash, "token_transfer", ""])
+    readers = _READERS
     for log in block.logs:
         topics = log.topics
-        if not topics:
-            continue
-        topic = topics[0]
-        if topic == TRANSFER:
-            moves = _erc20_or_721(log)
-        elif topic == TRANSFER_SINGLE:
-            moves = _single(log)
-        elif topic == TRANSFER_BATCH:
-            moves = _batch(log)
-        else:
-            continue
-        if moves is None:
+        if not topics or (read := readers.get(topics[0])) is None or (moves := read(log)) is None:
             continue
         standard, sender, to, parts = moves
         contract = log.address.lower()
@@ -63,7 +53,7 @@ def transfers(block: Block, rules: Rules, retracted: int, known: Known | None = 
             continue
         symbol, name, decimals = describe(contract, standard == "erc20")
         index, tx_hash = int(log.log_index, 16), log.transaction_hash.lower()
-        batch = topic == TRANSFER_BATCH
+        batch = read is _batch
         for place, (token_id, amount) in enumerate(parts):
             position = f"{index}.{place}" if batch else index
             yield Event(
