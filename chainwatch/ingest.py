@@ -143,9 +143,11 @@ class Ingest:
     def asks(self) -> bool:
         return self._teller.asks
 
-    async def questions(self, block: Block, *, again: bool) -> Reads:
-        """What has to be read of the state before that block can be told, and was not read long ago."""
-        asked = self._teller.questions(block, again=again)
+    def questions(self, block: Block, *, again: bool) -> Reads:
+        return self._teller.questions(block, again=again)
+
+    async def recall(self, asked: Reads) -> Reads:
+        """What of these the journal knows is known from now on; what is left has to be read."""
         if not asked.tokens and not asked.pools:
             return asked
         tokens = {token: await self._journal.read_token(self._log, token) for token in asked.tokens}

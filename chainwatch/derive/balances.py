@@ -3,8 +3,8 @@ What the watched wallets hold: read at a block's hash, compared with what was to
 
 Only a state read is exact: traces miss what a node's own hands or a rebase move, and a token's log may say more than
 arrived. So the numbers are read, and transactions, traces and logs are only the reasons; what they do not explain is
-`unattributed`. A pair of token and wallet is read where something in the block could have moved it, and all of them in a
-slow audit at the tip, so that nothing stays hidden.
+`unattributed`. A pair of token and wallet is read where something in the block could have moved it, and all of them now
+and then at the tip (an audit), so that nothing stays hidden.
 
 Pure, but for the memory of what was told. A step may fail half-way, so changes are noted until `settle` or `undo`.
 """
@@ -136,7 +136,14 @@ class Holdings:
         return bool(self.stale or self.missing)
 
     def _changed(
-        self, header: Header, pair: Holding, held: int, causes: list[Cause], observed: str, position: str, retracted: int
+        self,
+        header: Header,
+        pair: Holding,
+        held: int,
+        causes: list[Cause],
+        observed: str,
+        position: str,
+        retracted: int,
     ) -> Event:
         rules = self._rules
         token, wallet = pair
@@ -268,7 +275,7 @@ def _causes(block: Block, found: Iterable[Flow], rules: Rules) -> dict[Holding, 
     """What of the block moved each pair, as far as its parts tell."""
     causes: dict[Holding, list[Cause]] = defaultdict(list)
     for flow in found:
-        if flow.fungible:
+        if flow.standard != "erc1155":  # whose balances are of one id each, and are not read
             cause = Cause(kind=flow.cause, amount=str(flow.amount), tx_hash=flow.tx_hash)
             causes[flow.token, flow.wallet].append(cause)
     for _, transaction, receipt in receipts_of(block, rules):

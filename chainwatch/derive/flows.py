@@ -34,7 +34,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     cause: str
     """As `Cause.kind`."""
-    fungible: bool = True
+    standard: str | None = None
+    """Of the token; null for the native currency."""
     token_id: int | None = None
     tx_hash: str | None = None
     transaction_index: int | None = None
@@ -123,7 +124,7 @@ def _tokens(block: Block, rules: Rules) -> Iterator[Flow]:
         for place, (token_id, amount) in enumerate(parts):
             base = Flow(
                 wallet="", counterparty=None, token=log.address.lower(), amount=0, kind="token", cause="transfer",
-                fungible=standard == "erc20", token_id=token_id, tx_hash=log.transaction_hash.lower(),
+                standard=standard, token_id=token_id, tx_hash=log.transaction_hash.lower(),
                 transaction_index=int(log.transaction_index, 16), log_index=int(log.log_index, 16),
                 position=str(place) if len(parts) > 1 else "",
             )  # fmt: skip
@@ -138,13 +139,14 @@ def _wraps(block: Block, rules: Rules) -> Iterator[Flow]:
         into = wrap.kind == "wrap"
         flow = Flow(
             wallet=wrap.wallet, counterparty=wrap.contract, token=wrap.contract,
-            amount=wrap.amount if into else -wrap.amount, kind="token", cause=wrap.kind,
+            amount=wrap.amount if into else -wrap.amount, kind="token", cause=wrap.kind, standard="erc20",
             tx_hash=wrap.tx_hash, transaction_index=wrap.transaction_index, log_index=wrap.log_index,
         )  # fmt: skip
         yield flow
         if not into and not traced:
             # The contract pays who unwraps, by a call that only a trace would show.
-            yield msgspec.structs.replace(flow, token="", amount=wrap.amount, kind="internal", position="unwrap")
+            paid = msgspec.structs.replace(flow, token="", standard=None, kind="internal", position="unwrap")
+            yield msgspec.structs.replace(paid, amount=wrap.amount)
 
 
 def _withdrawals(block: Block, rules: Rules) -> Iterator[Flow]:

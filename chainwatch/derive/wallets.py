@@ -13,12 +13,13 @@ from chainwatch.payloads import WalletIncoming, WalletOutgoing
 
 
 def movements(block: Block, found: Iterable[Flow], rules: Rules, known: Known, retracted: int) -> Iterator[Event]:
-    """One event for each flow: a transfer between two watched wallets is outgoing for one and incoming for the other."""
+    """One event for each flow: between two watched wallets it is outgoing for one and incoming for the other."""
     header = block.header
     timestamp, observed = rfc3339(header.timestamp * 1000), rfc3339(block.arrived)
     for flow in found:
         payload = WalletIncoming if flow.amount > 0 else WalletOutgoing
         token = flow.token
+        symbol, _, decimals = known.describe(token, flow.standard == "erc20")
         position = f"{'' if flow.log_index is None else flow.log_index}.{flow.kind}.{flow.position}"
         yield Event(
             id=event_id(
@@ -31,9 +32,9 @@ def movements(block: Block, found: Iterable[Flow], rules: Rules, known: Known, r
             data=payload(
                 address=checksum(flow.wallet),
                 counterparty=None if flow.counterparty is None else checksum(flow.counterparty),
-                token=known.symbol(token) if token else rules.native,
+                token=symbol if token else rules.native,
                 token_address=checksum(token) if token else None,
-                decimals=(known.decimals(token) if flow.fungible else None) if token else rules.decimals,
+                decimals=decimals if token else rules.decimals,
                 amount=str(abs(flow.amount)),
                 token_id=None if flow.token_id is None else str(flow.token_id),
                 kind=flow.kind,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -48,18 +49,29 @@ class CatchUp:
         """Tell a head that is the child of the tip: the way of nearly every block."""
         block = await fetch.block_by_hash(endpoint, head, self._needs)
         if self._sink.asks:
-            block = await self.read(endpoint, block)
+            read = self._read(endpoint, block)
+            block = read if isinstance(read, Block) else await read
         await self._sink.commit(Step(tip, [], [block]))
 
-    async def read(self, endpoint: Endpoint, block: Block) -> Block:
+    def _read(self, endpoint: Endpoint, block: Block) -> Block | Coroutine[Any, Any, Block]:
         """The block with all that has to be read of the state behind it."""
-        for again in (False, True):
-            asked = await self._sink.questions(block, again=again)
-            if asked != NOTHING:
-                readings = await state.answer(endpoint, block, asked)
-                self._sink.learn(readings)
-                block = msgspec.structs.replace(block, readings=block.readings.with_more(readings))
-        return block
+        first = self._sink.questions(block, again=False)
+        if first == NOTHING and self._sink.questions(block, again=True) == NOTHING:
+            return block
+        return self._ask(endpoint, block, first)
+
+    async def _ask(self, endpoint: Endpoint, block: Block, asked: Reads) -> Block:
+        block = await self._answer(endpoint, block, asked)
+        return await self._answer(endpoint, block, self._sink.questions(block, again=True))
+
+    async def _answer(self, endpoint: Endpoint, block: Block, asked: Reads) -> Block:
+        if asked.tokens or asked.pools:
+            asked = await self._sink.recall(asked)
+        if asked == NOTHING:
+            return block
+        readings = await state.answer(endpoint, block, asked)
+        self._sink.learn(readings)
+        return msgspec.structs.replace(block, readings=block.readings.with_more(readings))
 
     async def audit(self, endpoint: Endpoint, tip: Header, asked: Reads) -> None:
         """Read the state at the tip, and tell what no block told."""
@@ -123,7 +135,7 @@ class CatchUp:
 
     def _blocks(self, endpoint: Endpoint, first: int, last: int, below: Header | None) -> AsyncGenerator[Block, None]:
         blocks = fetch.blocks(endpoint, first, last, below, self._needs, self.pace)
-        return state.with_readings(endpoint, blocks, self.read, READ_AHEAD) if self._sink.asks else blocks
+        return state.with_readings(endpoint, blocks, self._read, READ_AHEAD) if self._sink.asks else blocks
 
 
 def _replaces(block: Block, orphaned: list[Header]) -> None:

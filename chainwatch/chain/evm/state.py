@@ -8,7 +8,8 @@ again; a number is never guessed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from chainwatch.chain.evm import at, balances, calls
 from chainwatch.chain.evm.block import Block
@@ -17,8 +18,8 @@ from chainwatch.chain.evm.reads import UNREAD, Metadata, Pool, Readings, Reads
 from chainwatch.chain.evm.reverts import reverts
 from chainwatch.chain.evm.traces import moves
 
-Read = Callable[[Endpoint, Block], Awaitable[Block]]
-"""Asks what has to be known of a block, and gives the block with the answers."""
+Read = Callable[[Endpoint, Block], Block | Coroutine[Any, Any, Block]]
+"""Asks what has to be known of a block, and gives the block with the answers; at once, where nothing has to be asked."""
 
 
 async def answer(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
@@ -97,19 +98,18 @@ async def with_readings(
     error comes at its block, after all before it. Close it (`contextlib.aclosing`) where it is left early.
     """
     room = asyncio.Semaphore(ahead)
-    reading: asyncio.Queue[asyncio.Task[Block] | None] = asyncio.Queue()
+    reading: asyncio.Queue[asyncio.Task[Block] | Block | None] = asyncio.Queue()
     tasks: set[asyncio.Task[Block]] = set()
-
-    async def one(block: Block) -> Block:
-        return await read(endpoint, block)
 
     async def begin() -> None:
         try:
             await room.acquire()
             async for block in blocks:
-                task = asyncio.create_task(one(block), name=f"read block {block.header.number}")
-                tasks.add(task)
-                reading.put_nowait(task)
+                asked: asyncio.Task[Block] | Block | Coroutine[Any, Any, Block] = read(endpoint, block)
+                if not isinstance(asked, Block):
+                    asked = asyncio.create_task(asked, name=f"read block {block.header.number}")
+                    tasks.add(asked)
+                reading.put_nowait(asked)
                 await room.acquire()
         finally:
             reading.put_nowait(None)
@@ -118,11 +118,13 @@ async def with_readings(
 
     source = asyncio.create_task(begin(), name="blocks to read")
     try:
-        while (task := await reading.get()) is not None:
-            block = await task
-            tasks.discard(task)
+        while (asked := await reading.get()) is not None:
+            if not isinstance(asked, Block):
+                await asyncio.wait((asked,))
+                tasks.discard(asked)
+                asked = asked.result()
             room.release()
-            yield block
+            yield asked
         await source  # the source's own error, in its place
     finally:
         source.cancel()

@@ -45,8 +45,11 @@ class Sink(Protocol):
     def asks(self) -> bool:
         """Whether anything ever has to be read of the state beside blocks."""
 
-    async def questions(self, block: Block, *, again: bool) -> Reads:
+    def questions(self, block: Block, *, again: bool) -> Reads:
         """What has to be read before that block can be told; `again`: it has the answers of the first round."""
+
+    async def recall(self, asked: Reads) -> Reads:
+        """What of these was read long ago is known again; the rest."""
 
     def learn(self, readings: Readings) -> None:
         """What was read, so that nobody has to read it for the next block."""
