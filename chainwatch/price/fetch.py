@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final, NamedTuple, Self
 
 import aiohttp
@@ -58,10 +59,15 @@ class Fetcher:
         except TimeoutError:
             raise Unusable(f"no answer within {self._timeout:g} s") from None
         except aiohttp.ClientConnectorError as error:
-            raise Unusable(f"no connection: {error.os_error.strerror or 'no such host'}") from None
+            raise Unusable(f"no connection: {_why(error.os_error)}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Its text may hold the URL: the kind of error has to do.
             raise Unusable(f"the connection broke: {type(error).__name__}") from None
+
+
+def _why(error: OSError) -> str:
+    """Names of hosts that cannot be looked up have negative numbers, and words of their own."""
+    return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or type(error).__name__
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
