@@ -40,7 +40,7 @@ class Ingest:
     """The sink of one chain's follower."""
 
     def __init__(self, log: Log, rules: Rules, teller: Teller, *, sweep: float, statuses: dict[str, Event]) -> None:
-        """`sweep`: seconds between two audits; `statuses`: how each wallet stood last."""
+        """`sweep`: seconds between two audits; `statuses`: how each wallet stood last, read back from the journal."""
         self._log = log
         self._rules = rules
         self._teller = teller
@@ -79,18 +79,17 @@ class Ingest:
     async def begin(self) -> None:
         """Tell which wallets are new, and which are watched no more."""
         rules = self._rules
-        events: list[Event] = []
-        changes: list[Change] = []
-
-        for wallet in sorted(rules.wallets - self._wallets.keys()):
-            events.append(self._wallet_event(wallet, rules.names.get(wallet, ""), "syncing"))
-        for wallet in sorted(self._wallets.keys() - rules.wallets):
-            before: WalletStatus | dict[str, str] = self._wallets[wallet].data
-            name = before["name"] if isinstance(before, dict) else before.name
-            events.append(self._wallet_event(wallet, name, "removed"))
+        new = [self._wallet_event(wallet, rules.names.get(wallet, ""), "syncing") for wallet in self._unknown()]
+        gone = sorted(self._wallets.keys() - rules.wallets)
+        events = [*new, *(self._wallet_event(wallet, self._wallets[wallet].data["name"], "removed") for wallet in gone)]
+        changes: list[Change] = [self._journal.wallet(event) for event in new]
+        for wallet in gone:
             changes += self._journal.forget_wallet(wallet)
         if events:
             await self._append(events, changes)
+
+    def _unknown(self) -> list[str]:
+        return sorted(self._rules.wallets - self._wallets.keys())
 
     def _wallet_event(self, wallet: str, name: str, state: str) -> Event:
         now = time.time_ns()

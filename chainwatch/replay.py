@@ -106,7 +106,7 @@ async def _of(endpoint: Endpoint, wanted: Rules, number: int) -> Replay:
             feeds.updates(msgspec.structs.replace(below, readings=readings), 0)
     known.learn(pools=initialized(block))
     for again in (False, True):
-        asked = questions(block, wanted, known, holdings, feeds, again)
+        asked = questions(block, wanted, known, holdings, feeds, again=again)
         if unread:
             asked = msgspec.structs.replace(asked, balances=())
         if asked != NOTHING:

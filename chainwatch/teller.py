@@ -95,7 +95,7 @@ class Teller:
         memory = self._memory
         if not again and self._rules.tells_transfers:
             self.known.learn(pools=initialized(block))
-        return questions(block, self._rules, memory.known, memory.holdings, memory.feeds, again)
+        return questions(block, self._rules, memory.known, memory.holdings, memory.feeds, again=again)
 
     def learn(self, readings: Readings) -> None:
         """What was read of tokens and pools is known from now on, to the blocks behind as well."""

@@ -32,7 +32,8 @@ def questions(
     known: Known,
     holdings: Holdings,
     feeds: Feeds,
-    again: bool,  # noqa: FBT001
+    *,
+    again: bool,
 ) -> Reads:
     """What to read; `again`: the block has the answers of the first round."""
     if again:

@@ -247,8 +247,8 @@ def _index(log: RpcLog) -> int:
 def bare(header: Header) -> Block:
     """A block of which only its place is known: what its state is asked by."""
     return Block(
-        header=header, transaction_count=0, gas_used=0, gas_limit=0, base_fee_per_gas=None, transactions=[], receipts=[],
-        logs=[], arrived=time.time_ns() // 1_000_000,
+        header=header, transaction_count=0, gas_used=0, gas_limit=0, base_fee_per_gas=None, transactions=[],
+        receipts=[], logs=[], arrived=time.time_ns() // 1_000_000,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from chainwatch.chain.evm.reverts import reverts
 from chainwatch.chain.evm.traces import moves
 
 Read = Callable[[Endpoint, Block], Block | Coroutine[Any, Any, Block]]
-"""Asks what has to be known of a block, and gives the block with the answers; at once, where nothing has to be asked."""
+"""Asks what has to be known of a block, and gives it with the answers; at once, where nothing has to be asked."""
 
 
 async def answer(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
@@ -105,11 +105,13 @@ async def with_readings(
         try:
             await room.acquire()
             async for block in blocks:
-                asked: asyncio.Task[Block] | Block | Coroutine[Any, Any, Block] = read(endpoint, block)
-                if not isinstance(asked, Block):
-                    asked = asyncio.create_task(asked, name=f"read block {block.header.number}")
-                    tasks.add(asked)
-                reading.put_nowait(asked)
+                asked = read(endpoint, block)
+                if isinstance(asked, Block):
+                    reading.put_nowait(asked)
+                else:
+                    task = asyncio.create_task(asked, name=f"read block {block.header.number}")
+                    tasks.add(task)
+                    reading.put_nowait(task)
                 await room.acquire()
         finally:
             reading.put_nowait(None)
