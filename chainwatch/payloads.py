@@ -42,6 +42,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class BlockRef(msgspec.Struct, frozen=True, gc=False):
+    """One block."""
+
     block_number: Count
     block_hash: Hash
 
