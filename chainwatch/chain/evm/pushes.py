@@ -32,7 +32,7 @@ Pushed = RpcTransaction | str
 def pushed(told: msgspec.Raw) -> Pushed | None:
     """What was pushed; None where it is neither. Nodes push hashes even where whole transactions were asked for."""
     try:
-        if bytes(told[:1]) == b'"':
+        if _is_text(told):
             return hash_(_hash.decode(told))
         return _transaction.decode(told)
     except MALFORMED:
@@ -44,7 +44,11 @@ def looks_pending(told: Notification) -> bool:
     Whether a notification, of a subscription that was not named yet, is about the mempool: a node may push before it
     answers. Heads are objects that have a parent.
     """
-    return bytes(told.result[:1]) == b'"' or b'"parentHash"' not in bytes(told.result)
+    return _is_text(told.result) or b'"parentHash"' not in bytes(told.result)
+
+
+def _is_text(told: msgspec.Raw) -> bool:
+    return bytes(memoryview(told)[:1]) == b'"'
 
 
 async def subscribe(endpoint: Endpoint) -> str:
