@@ -19,6 +19,31 @@ from chainwatch.chain.evm.rpc import RpcError, Span, message, notification, requ
         (-32602, "eth_getLogs is limited to a 10,000 blocks range", "too_large"),
         (-32600, "exceed maximum block range: 50000", "too_large"),
         (-32603, "internal error", "failed"),
+        (3, "execution reverted: rate limit exceeded", "reverted"),
+        (-32000, "execution reverted: too many requests", "reverted"),
+        (-32000, "Execution reverted", "reverted"),
+        (-32015, "VM execution error.", "reverted"),
+        (-32000, "VM Exception while processing transaction: revert", "reverted"),
+        (-32603, "Error: VM Exception while processing transaction: reverted with a custom error", "reverted"),
+        (-32603, "EVM error OutOfGas", "reverted"),
+        (-32603, "EVM error InvalidFEOpcode", "reverted"),
+        (-32000, "out of gas", "reverted"),
+        (-32000, "err: out of gas (supplied gas 500000)", "reverted"),
+        (-32000, "invalid opcode: INVALID", "reverted"),
+        (-32000, "stack underflow (0 <=> 1)", "reverted"),
+        (-32000, "missing trie node 1a3bddc4 (path )", "pruned"),
+        (-32000, "missing trie node 1a3b (path ) state 0x1a3b is not available, not found", "pruned"),
+        (-32000, "state 0x669c5301b4a7abb7d1cd82d98f1c8a0d is not available", "pruned"),
+        (-32000, "historical state not available in path scheme yet", "pruned"),
+        (-32000, "required historical state unavailable (reexec=128)", "pruned"),
+        (-32000, "state histories haven't been fully indexed yet", "pruned"),
+        (-32000, "old data not available due to pruning", "pruned"),
+        (-32603, "State at block #11052984 is pruned", "pruned"),
+        (-32002, "No state available for block 0x1a3b", "pruned"),
+        (-32000, "World state unavailable", "pruned"),
+        (-32000, "This request is not supported because your node is running with state pruning.", "pruned"),
+        (-32602, "BlockOutOfRangeError: block height is 212 but requested was 5", "pruned"),
+        (-32000, "the state of the market is unknown", "failed"),
     ],
 )
 def test_an_error_is_told_by_its_code_and_by_its_words(code, text, kind):
@@ -41,6 +66,13 @@ def test_an_error_is_told_by_its_code_and_by_its_words(code, text, kind):
 )
 def test_the_suggestion_of_a_provider_is_found_in_its_words(text, span, suggestion):
     assert suggested_span(text, span) == suggestion
+
+
+def test_some_put_the_truth_into_the_data_of_an_error():
+    told = RpcError(
+        -32603, "Internal error", "Nethermind.Trie.MissingTrieNodeException: Node A: P:2 is missing from the DB"
+    )
+    assert told.kind == "pruned"
 
 
 def test_a_span_takes_the_suggestion_then_halves_then_tries_more_again():

@@ -52,28 +52,32 @@ class At:
     async def answers(self, calls: list[tuple[str, str]]) -> list[str | None]:
         """What contracts answer, (contract, data) each; None where the call failed, which is an answer too."""
         told: list[str | None] = []
+        refused: CallFailed | None = None
         for start in range(0, len(calls), IN_FLIGHT):
             some = calls[start : start + IN_FLIGHT]
             asked = [self.call(to, data) for to, data in some]
-            told += [await self._answer(future, *call) for future, call in zip(asked, some, strict=True)]
+            for future, call in zip(asked, some, strict=True):
+                try:
+                    told.append(text(await future))
+                except CallFailed as failed:
+                    told.append(None)
+                    if failed.kind == "reverted":
+                        continue
+                    if failed.kind != "failed":
+                        raise
+                    if not self._odd(*call):
+                        refused = failed
+        if refused is not None:
+            raise refused
         return told
 
-    async def _answer(self, asked: asyncio.Future[msgspec.Raw], to: str, data: str) -> str | None:
-        try:
-            return text(await asked)
-        except CallFailed as failed:
-            if failed.kind == "reverted":
-                return None
-            if failed.kind != "failed":
-                raise
-            # An error that is in no list must not stop a chain for ever.
-            oddities, key = self.endpoint.ways.oddities, (self.block.header.hash, to, data)
-            if len(oddities) > 1000:
-                oddities.clear()
-            oddities[key] += 1
-            if oddities[key] < ODD:
-                raise
-            return None
+    def _odd(self, to: str, data: str) -> bool:
+        """A call failed for a reason that is in no list: whether it did so often enough to be believed."""
+        oddities, key = self.endpoint.ways.oddities, (self.block.header.hash, to, data)
+        if len(oddities) > 10_000:
+            oddities.clear()
+        oddities[key] += 1
+        return oddities[key] >= ODD
 
     async def confirm(self) -> None:
         """After all questions: they were about our block. `Setback` where that is not certain."""

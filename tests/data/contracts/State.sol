@@ -20,8 +20,8 @@ contract Hostile {
     uint256 public constant decimals = type(uint256).max;
 
     function name() external pure returns (string memory text) {
-        text = new string(5000);
-        for (uint256 i = 0; i < 5000; i++) bytes(text)[i] = "x";
+        text = new string(1000);
+        for (uint256 i = 0; i < 1000; i++) bytes(text)[i] = "x";
     }
 }
 
@@ -32,7 +32,7 @@ contract Burner {
     }
 }
 
-/// Returns a megabyte.
+/// Returns 100 kilobytes.
 contract Flood {
     fallback() external {
         assembly {
@@ -189,7 +189,7 @@ contract Failing {
 
     function long() external pure {
         assembly {
-            revert(0, 50000)
+            revert(0, 10000)
         }
     }
 }
