@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +14,8 @@ from chainwatch.chain.evm.endpoint import Endpoint
 from chainwatch.chain.evm.fetch import Needs
 from chainwatch.chain.evm.follow import Follower
 from chainwatch.chain.evm.http import HttpEndpoint
-from chainwatch.chain.evm.profile import Profile, profile
+from chainwatch.chain.evm.mempool import Inbox, watch_mempool
+from chainwatch.chain.evm.profile import WRAPPED, Profile, profile
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
 from chainwatch.config import ChainSettings, Settings, TokenSettings, WalletSettings
 from chainwatch.derive.rules import FeedRule, Rules, Token
@@ -34,6 +36,7 @@ def rules(chain: ChainSettings, settings: Settings) -> Rules:
         transfers=chain.tokens,
         pending=chain.pending,
         internal=chain.internal_transfers,
+        wrapped=_wrapped(chain, settings),
         wallets=frozenset(names),
         names=names,
         tokens={
@@ -53,6 +56,16 @@ def rules(chain: ChainSettings, settings: Settings) -> Rules:
     )
 
 
+def _wrapped(chain: ChainSettings, settings: Settings) -> frozenset[str]:
+    """The contracts that wrap the chain's currency: the one that everybody knows, and what is configured as WETH is."""
+    symbol = f"W{chain.native}".upper()
+    listed = {
+        token.address for token in settings.tokens if token.chain == chain.name and token.symbol.upper() == symbol
+    }
+    known = WRAPPED.get(chain.chain_id)
+    return frozenset(listed if known is None else {*listed, known})
+
+
 def needs(wanted: Rules) -> Needs:
     """What has to be fetched for that."""
     wallets = wanted.wallets
@@ -69,14 +82,19 @@ def needs(wanted: Rules) -> Needs:
     )
 
 
+OnPending = Callable[[Endpoint, RpcTransaction | str, int], None]
+
+
 class Chain:
     """One chain of the daemon: where its events go, and who follows it."""
 
-    def __init__(self, settings: ChainSettings, ingest: Ingest, follower: Follower) -> None:
+    def __init__(self, settings: ChainSettings, ingest: Ingest, follower: Follower, inbox: Inbox | None) -> None:
+        """`inbox`: what nodes push of their mempools; None where pending transactions are not told."""
         self.name = settings.name
         self.chain_id = settings.chain_id
         self.ingest = ingest
         self.follower = follower
+        self._inbox = inbox
 
     @classmethod
     async def resume(cls, chain: ChainSettings, settings: Settings, log: Log) -> Chain:
@@ -91,9 +109,10 @@ class Chain:
             dropped_after=chain.dropped_after,
         )
         special = profile(chain.chain_id)
+        inbox = Inbox() if wanted.tells_pending else None
         follower = Follower(
             chain=chain.name,
-            endpoints=endpoints(chain, special),
+            endpoints=endpoints(chain, special, inbox.push if inbox is not None else None),
             profile=special,
             needs=needs(wanted),
             sink=ingest,
@@ -101,19 +120,38 @@ class Chain:
             max_reorg_depth=chain.max_reorg_depth,
             stall_after=chain.stall_after if chain.stall_after is not None else special.stall_after,
         )
-        return cls(chain, ingest, follower)
+        return cls(chain, ingest, follower, inbox)
 
     async def run(self) -> None:
         """Follow the chain for ever."""
         await self.ingest.begin()
-        await self.follower.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.follower.run(), name=f"follow {self.name}")
+            if self._inbox is not None:
+                tasks.create_task(self._watch_mempool(self._inbox), name=f"mempool {self.name}")
+
+    async def _watch_mempool(self, inbox: Inbox) -> None:
+        follower = self.follower
+        await watch_mempool(
+            self.ingest.pool,
+            inbox,
+            self.ingest,
+            chain=self.name,
+            endpoints=follower.endpoints,
+            in_use=lambda: follower.at_head,
+        )
 
     def vitals(self) -> dict[str, Any]:
         """What `/v1/stats` and `/health` tell of it."""
-        return {"name": self.name, "chain_id": self.chain_id, **self.follower.vitals(), "blocks": self.ingest.blocks}
+        told = {"name": self.name, "chain_id": self.chain_id, **self.follower.vitals(), "blocks": self.ingest.blocks}
+        if self._inbox is not None:
+            told["mempool"] = {**self._inbox.vitals(), **self.ingest.pool.vitals()}
+        return told
 
 
-def endpoints(chain: ChainSettings, special: Profile) -> Callable[[Callable[[], None]], Sequence[Endpoint]]:
+def endpoints(
+    chain: ChainSettings, special: Profile, pending: OnPending | None = None
+) -> Callable[[Callable[[], None]], Sequence[Endpoint]]:
     """What builds the endpoints of that chain, given what to call when one of them changes."""
 
     def build(changed: Callable[[], None]) -> list[Endpoint]:
@@ -125,6 +163,7 @@ def endpoints(chain: ChainSettings, special: Profile) -> Callable[[Callable[[], 
                 profile=special,
                 timeout=chain.request_timeout,
                 changed=changed,
+                pending=pending,
             )
             for url in chain.endpoints
         ]

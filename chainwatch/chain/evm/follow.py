@@ -160,6 +160,15 @@ class Follower:
         await asyncio.sleep(min(0.02 * 2.0 ** min(self._setbacks, 6), 1.0))
         self._woken.set()
 
+    @property
+    def at_head(self) -> Endpoint | None:
+        """The endpoint in use, where all that it has is told."""
+        endpoint = None if self._current is None else self.endpoints[self._current]
+        tip = self._sink.window.tip
+        if endpoint is None or tip is None or not endpoint.ready or endpoint.head is None:
+            return None
+        return endpoint if endpoint.head.hash == tip.hash else None
+
     # --- one look ---
 
     async def _advance(self, endpoint: Endpoint) -> None:
