@@ -67,7 +67,8 @@ class Fetcher:
 
 def _why(error: OSError) -> str:
     """Names of hosts that cannot be looked up have negative numbers, and words of their own."""
-    return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or type(error).__name__
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or type(error).__name__
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
