@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ import pytest
 from daemon import Daemon
 from fold import Fold
 from ingestion import chain_settings, followed, opened_log, told
+from jsonschema import Draft202012Validator
 
+from chainwatch import schema
 from chainwatch.chain import simulated
 from chainwatch.chain.simulated.contracts import SCAM
+from chainwatch.cli.lines import LINES
 from chainwatch.config import TokenSettings
+from chainwatch.text import printable
 
 COMMAND = (sys.executable, "-m", "chainwatch")
 
@@ -103,6 +108,8 @@ def test_everything_happens_in_a_demo(story):
         "block_finalized",
         "chain_reorg",
         "chain_status",
+        "token_approval",
+        "token_swap",
         "token_transfer",
         "transaction_confirmed",
         "transaction_failed",
@@ -138,11 +145,22 @@ def test_nothing_that_a_stranger_wrote_reaches_a_stream_in_the_open(story):
         if event["type"] == "token_transfer" and event["data"]["token_address"].lower() == SCAM.address
     ]
     assert by_the_scam
-    assert {data["token"] for data in by_the_scam} == {None}, "it calls itself USDC, and is not"
+    # What it calls itself, made visible. A filter for USDC means the configured contract, whatever others claim.
+    assert {data["token"] for data in by_the_scam} == {printable(SCAM.symbol)}
 
 
-WORDS = "block|finalized|reorg|confirmed|failed|transfer|status"
-LINE = re.compile(rf"\d\d-\d\d \d\d:\d\d:\d\d  demo      ({WORDS}) {{2,6}}(⟲ retracted  )?\S.*")
+def test_what_a_demo_tells_is_as_the_schema_has_it(story):
+    schemas = {kind: Draft202012Validator(schema.document([kind])) for kind in {event["type"] for event in story}}
+    tried = Counter()
+    for event in story:
+        tried[event["type"], event.get("removed")] += 1
+        if tried[event["type"], event.get("removed")] <= 100:
+            schemas[event["type"]].validate(event)
+    assert len(tried) > len(schemas), "retractions too"
+
+
+WORDS = "|".join(line.word for line in LINES.values())
+LINE = re.compile(rf"\d\d-\d\d \d\d:\d\d:\d\d  demo      ({WORDS}) {{2,7}}(⟲ retracted  )?\S.*")
 
 
 async def tail(url: str, *arguments: str) -> list[str]:
