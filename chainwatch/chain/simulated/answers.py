@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from chainwatch.chain.simulated import contracts, logs
+from chainwatch.chain.simulated import contracts, logs, traces
 from chainwatch.chain.simulated.block import Block, included
 from chainwatch.chain.simulated.contracts import NATIVE, NONCE, Revert
 from chainwatch.chain.simulated.view import View
@@ -215,6 +215,10 @@ def _call(view: View, _limits: Limits, params: Params) -> bytes:
     request = _argument(params, 0)
     if not isinstance(request, dict):
         raise RpcError(-32602, "invalid argument 0: want an object")
+    if len(params) > 2 and params[2]:
+        raise RpcError(-32602, "too many arguments, want at most 2")  # there is no machine to run other code
+    if not request.get("to"):
+        raise RpcError(-32000, "creating contracts by a call is not supported")
     data = request.get("input") or request.get("data") or "0x"
     if not logs.is_hex(data):
         raise RpcError(-32602, "invalid argument 0: invalid hex string")
@@ -227,6 +231,11 @@ def _call(view: View, _limits: Limits, params: Params) -> bytes:
         said = f": {revert.reason}" if revert.reason else ""
         raise RpcError(3, f"execution reverted{said}", revert.data) from None
     return _encode(found)
+
+
+def _trace_block(view: View, _limits: Limits, params: Params) -> bytes:
+    block = _find(view, _argument(params, 0), 0)
+    return b"null" if block is None else traces.of_block(block)
 
 
 Method = Callable[[View, Limits, Params], bytes]
@@ -246,5 +255,6 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType({
     "eth_getLogs": _logs,
     "eth_getBalance": _balance,
     "eth_call": _call,
+    "trace_block": _trace_block,
 })  # fmt: skip
 """Everything that is answered over HTTP too. Subscriptions belong to a connection: see `connection`."""
