@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 from chainwatch.chain.simulated import ACCOUNTS, TOKENS, WALLETS, Limits, SimulatedNode, World, demo
 from chainwatch.chain.simulated.contracts import NATIVE, SCAM, TRANSFER, call
-from chainwatch.chain.simulated.demo import Schedule
+from chainwatch.chain.simulated.demo import Bustle, Schedule
 from chainwatch.chain.simulated.primitives import Dice, created_address, selector
 from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE
 
@@ -585,6 +585,72 @@ async def test_web3_decodes_the_transfers(world, node):
     assert set(decoded) == set(swap_and_tokens)
 
 
+# --- the pool -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_pool_is_pushed_as_it_fills_and_answers_for_itself(world, node):
+    async with connect(node.url, max_size=None) as socket:
+        client = BareClient(socket)
+        whole = await client.result("eth_subscribe", "newPendingTransactions", True)
+        hashes = await client.result("eth_subscribe", "newPendingTransactions")
+        change = node.mine(5)
+        pushed = await client.pushes()
+        new = [transaction.hash for transaction in change.pending]
+        assert new
+        assert [push["result"]["hash"] for push in pushed if push["subscription"] == whole] == new
+        assert [push["result"] for push in pushed if push["subscription"] == hashes] == new
+        waiting = world.pool[0]
+        told = await client.result("eth_getTransactionByHash", waiting.hash)
+        assert (told["blockHash"], told["blockNumber"], told["transactionIndex"]) == (None, None, None)
+        nonces = [int(await client.result("eth_getTransactionCount", waiting.sender, tag), 16)
+                  for tag in ("latest", "pending")]  # fmt: skip
+        assert nonces[0] == waiting.nonce < nonces[1]
+
+
+async def test_a_replacement_pays_a_tenth_more_and_is_the_only_one_left(world, node):
+    async with connect(node.url, max_size=None) as socket:
+        client = BareClient(socket)
+        await client.result("eth_subscribe", "newPendingTransactions", True)
+        for cancel in (False, True):
+            old = next(one for one in world.pool if one.type == 2)
+            before = await client.result("eth_getTransactionByHash", old.hash)
+            new = world.replace(old.hash, cancel=cancel)
+            [push] = await client.pushes()
+            told = push["result"]
+            assert (told["hash"], told["nonce"], told["from"]) == (new.hash, before["nonce"], before["from"])
+            for fee in ("maxFeePerGas", "maxPriorityFeePerGas"):
+                assert int(told[fee], 16) * 10 >= int(before[fee], 16) * 11
+            nothing = (told["to"], told["value"], told["input"]) == (told["from"], "0x0", "0x")
+            assert nothing == cancel
+            assert (told["input"] == before["input"]) or cancel
+            assert await client.result("eth_getTransactionByHash", old.hash) is None
+    with pytest.raises(KeyError):
+        world.replace("0x" + "00" * 32)
+
+
+def test_what_pays_too_little_waits_with_all_behind_it_until_it_is_forgotten():
+    world = World(5)
+    stuck = world.underpay(ACCOUNTS[0])
+    world.mine(40)
+    behind = [one for one in world.pool if one.sender == ACCOUNTS[0]]
+    assert behind[0] == stuck
+    assert len(behind) > 1
+    world.evict(stuck.hash)
+    assert not [one for one in world.pool if one.sender == ACCOUNTS[0]]
+    world.mine(40)
+    assert world.view().value(("nonce", ACCOUNTS[0])) > stuck.nonce
+
+
+def test_orphaned_transactions_come_back_to_the_pool_and_are_pushed_again():
+    world = World(4, transactions=(4, 9))
+    world.mine(20)
+    orphaned = {transaction.hash for transaction in world.head.transactions}
+    change = world.reorg(1, 1)
+    kept = {transaction.hash for transaction in change.added[0].transactions}
+    assert orphaned - kept
+    assert orphaned - kept <= {transaction.hash for transaction in change.pending}
+
+
 # --- the demo -----------------------------------------------------------------------------------------------------
 
 
@@ -597,6 +663,18 @@ def test_a_schedule_has_reorganisations_silences_and_bursts():
     assert all(step.length >= step.depth for step in steps)
     assert max(step.wait for step in steps) >= 6
     assert Counter(step.wait for step in steps)[0.1] > 20
+
+
+def test_the_pool_of_a_demo_bustles_and_never_chokes():
+    """Hours of it: what pays too little is forgotten in time, so that the chain goes on as before."""
+    world, bustle = World(42, keep=64), Bustle(42)
+    for _ in range(1500):
+        world.mine()
+        bustle.step(world)
+    assert len(world.pool) < 30
+    assert len([one for one in world.pool if one.most < 10**9]) <= 2
+    recent = [len(block.transactions) for block in world.canonical.values()]
+    assert sum(recent) / len(recent) > 3
 
 
 async def test_a_demo_has_a_past_and_goes_on_by_itself():

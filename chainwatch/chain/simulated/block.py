@@ -15,7 +15,7 @@ import msgspec
 
 from chainwatch.chain.simulated.contracts import Key
 from chainwatch.chain.simulated.primitives import Log, bloom, digest
-from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE, FEE_CAP, Outcome, Transaction
+from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE, Outcome, Transaction
 
 GAS_LIMIT: Final = 30_000_000
 
@@ -225,7 +225,7 @@ def included(transaction: Transaction, chain_id: int, block: Block | None = None
         "blockNumber": hex(block.number) if block else None,
         "from": transaction.sender,
         "gas": hex(transaction.gas_limit),
-        "gasPrice": hex(transaction.price(block.base_fee) if block else transaction.tip),
+        "gasPrice": hex(transaction.price(block.base_fee) if block else transaction.most),
         "hash": transaction.hash,
         "input": transaction.call.data(),
         "nonce": hex(transaction.nonce),
@@ -242,7 +242,7 @@ def included(transaction: Transaction, chain_id: int, block: Block | None = None
         fields["v"] = hex(35 + 2 * chain_id + parity)  # EIP-155
     else:
         fields |= {
-            "maxFeePerGas": hex(FEE_CAP), "maxPriorityFeePerGas": hex(transaction.tip), "accessList": [],
+            "maxFeePerGas": hex(transaction.cap), "maxPriorityFeePerGas": hex(transaction.tip), "accessList": [],
             "v": hex(parity), "yParity": hex(parity),
         }  # fmt: skip
     if transaction.type == 3:

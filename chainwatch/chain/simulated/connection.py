@@ -82,7 +82,7 @@ class Connection:
 
     def tell(self, change: Change) -> None:
         """Push what happened to each subscription. A chain that only became shorter is not told: no node does."""
-        if not change.added:
+        if not change.added and (change.removed or not change.pending):
             return
         for identity, subscription in tuple(self.subscriptions.items()):
             results = self._results(subscription, change)

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
+from chainwatch.chain.simulated.contracts import ACCOUNTS
 from chainwatch.chain.simulated.node import SimulatedNode
 from chainwatch.chain.simulated.primitives import Dice
+from chainwatch.chain.simulated.transactions import DEFAULT_MIX
 from chainwatch.chain.simulated.world import World
 
 BLOCK_TIME: Final = 2.0
@@ -23,6 +25,9 @@ HISTORY: Final = 64
 """Blocks that are there when it starts."""
 KEEP: Final = 2048
 """Newest blocks that a demo holds: more than an hour of them, in about 35 MB."""
+
+MIX: Final = {**DEFAULT_MIX, "report": 8}
+"""A demo has a price, too."""
 
 
 class Step(NamedTuple):
@@ -61,6 +66,35 @@ class Schedule:
         return Step(1, 0, 1)
 
 
+class Bustle:
+    """
+    What goes on in the pool between blocks: about every sixth step somebody pays more to be faster, or takes back what
+    waits; and now and then a transaction comes that pays too little, waits, and is forgotten.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._dice = Dice("bustle", seed)
+        self._stuck: tuple[int, int] | None = None
+        """Nonce of the one that is stuck, and the steps until it is forgotten."""
+
+    def step(self, world: World) -> None:
+        dice = self._dice
+        if dice.one_in(6) and world.pool:
+            world.replace(dice.pick(world.pool).hash, cancel=dice.one_in(3))
+        if self._stuck is None:
+            if dice.one_in(12):
+                # Of somebody who sends little, so that his place is not taken at once.
+                self._stuck = world.underpay(ACCOUNTS[-1]).nonce, dice.between(4, 10)
+            return
+        nonce, steps = self._stuck
+        self._stuck = nonce, steps - 1
+        if steps <= 1:
+            self._stuck = None
+            # It may have been outbid meanwhile, by one that is stuck as well.
+            for waiting in [t for t in world.pool if t.sender == ACCOUNTS[-1] and t.nonce == nonce]:
+                world.evict(waiting.hash)
+
+
 class Clock:
     """Unix time, but first that of the history: as if each of its blocks had come at its time."""
 
@@ -89,11 +123,11 @@ async def demo(
     `block_time` is in seconds. Who it is about: `node.world.native`, `contracts.TOKENS`, `contracts.WALLETS`.
     """
     clock = Clock(history, block_time)
-    world = World(seed, clock=clock, keep=KEEP)
+    world = World(seed, clock=clock, keep=KEEP, mix=MIX)
     world.mine(history)
     clock.catch_up()
     async with SimulatedNode(world, port=port) as node:
-        living = asyncio.create_task(_live(world, Schedule(seed), block_time), name="simulated chain")
+        living = asyncio.create_task(_live(world, Schedule(seed), Bustle(seed), block_time), name="simulated chain")
         try:
             yield node
         finally:
@@ -103,7 +137,7 @@ async def demo(
                 living.result()  # it never returns: tell what ended it
 
 
-async def _live(world: World, schedule: Schedule, block_time: float) -> None:
+async def _live(world: World, schedule: Schedule, bustle: Bustle, block_time: float) -> None:
     loop = asyncio.get_running_loop()
     due = loop.time()
     while True:
@@ -114,3 +148,4 @@ async def _live(world: World, schedule: Schedule, block_time: float) -> None:
             world.reorg(min(step.depth, world.head.number - world.oldest), step.length)
         else:
             world.mine(step.length)
+        bustle.step(world)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from chainwatch.chain.simulated import calls
+from chainwatch.chain.simulated import calls, oracle
 from chainwatch.chain.simulated.calls import Call
 from chainwatch.chain.simulated.contracts import (
     ACCOUNTS,
@@ -48,7 +48,7 @@ DEFAULT_MIX: Final[Mapping[str, int]] = MappingProxyType({
     "native": 26, "erc20": 34, "swap": 10, "erc721": 6, "erc1155": 5, "erc1155_batch": 3, "approve": 3,
     "failure": 5, "split": 3, "airdrop": 2, "create": 2, "blob": 1,
 })  # fmt: skip
-"""What transactions do, and how often."""
+"""What transactions do, and how often. There is one more kind: "report", which moves the price of a feed."""
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -60,6 +60,13 @@ class Transaction(msgspec.Struct, frozen=True):
     """0 legacy, 2 with a fee market (EIP-1559), 3 with a blob (EIP-4844)."""
     tip: int
     """Wei per gas for the miner; of a legacy transaction, its gas price."""
+    cap: int = FEE_CAP
+    """Wei per gas at most, the base fee included; means nothing in a legacy transaction."""
+
+    @property
+    def most(self) -> int:
+        """Wei per gas that it pays at most."""
+        return self.tip if self.type == 0 else self.cap
 
     @property
     def gas_limit(self) -> int:
@@ -67,7 +74,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
     def price(self, base_fee: int) -> int:
         """Wei per gas paid in a block with that base fee."""
-        return self.tip if self.type == 0 else min(FEE_CAP, base_fee + self.tip)
+        return self.tip if self.type == 0 else min(self.cap, base_fee + self.tip)
 
 
 class Outcome(NamedTuple):
@@ -83,7 +90,7 @@ class Outcome(NamedTuple):
 
 def affordable(transaction: Transaction, draft: Draft) -> bool:
     """Whether the sender can pay for the worst case."""
-    worst = transaction.call.value + transaction.gas_limit * FEE_CAP + BLOB_GAS * BLOB_PRICE
+    worst = transaction.call.value + transaction.gas_limit * max(FEE_CAP, transaction.most) + BLOB_GAS * BLOB_PRICE
     return draft.get((NATIVE, transaction.sender)) >= worst
 
 
@@ -113,15 +120,31 @@ def invent(dice: Dice, kind: str, read: Read, next_nonce: Callable[[str], int], 
     if kind == "erc721" and (number := _somebodys(dice, read)):
         sender = f"0x{read(cat(number)):040x}"
         call: Call = calls.Give(to=dice.favour(ACCOUNTS), number=number, sender=sender)
+    elif kind == "report":
+        sender, call = oracle.ORACLE, oracle.report(dice, read)
     else:
         call = _KINDS[kind](dice, sender, read)
     type_ = 3 if kind == "blob" else 0 if dice.one_in(5) else 2
     tip = dice.between(1, 30) * GWEI // 10
     if type_ == 0:
         tip += 60 * GWEI  # its gas price has to be above any base fee
-    nonce = next_nonce(sender)
-    identity = digest(chain_id, sender, nonce, call.target, call.value, call.data(), type_, tip)
-    return Transaction(identity, sender, nonce, call, type_, tip)
+    return signed(chain_id, sender, next_nonce(sender), call, type_, tip)
+
+
+def signed(chain_id: int, sender: str, nonce: int, call: Call, type_: int, tip: int, cap: int = FEE_CAP) -> Transaction:
+    """A transaction, and its hash."""
+    more = () if cap == FEE_CAP else (cap,)
+    identity = digest(chain_id, sender, nonce, call.target, call.value, call.data(), type_, tip, *more)
+    return Transaction(identity, sender, nonce, call, type_, tip, cap)
+
+
+def outbid(old: Transaction, chain_id: int, *, cancel: bool) -> Transaction:
+    """The same again, or nothing at all (`cancel`), for so much more that every node takes it instead."""
+    # geth asks for a tenth more, and for twice as much where there are blobs.
+    parts = 1 if old.type == 3 else 5
+    tip, cap = old.tip + old.tip // parts + 1, old.cap + old.cap // parts + 1
+    call = calls.Pay(old.sender, 0, blob=old.type == 3) if cancel else old.call
+    return signed(chain_id, old.sender, old.nonce, call, old.type, tip, cap)
 
 
 def _somebodys(dice: Dice, read: Read) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from chainwatch.chain.simulated import calls
 from chainwatch.chain.simulated.block import Block, Withdrawal
 from chainwatch.chain.simulated.contracts import ACCOUNTS, MINERS, NATIVE, NATIVE_SYMBOL, NONCE, genesis
 from chainwatch.chain.simulated.primitives import Dice, Weights, digest
@@ -24,6 +25,8 @@ from chainwatch.chain.simulated.transactions import (
     affordable,
     execute,
     invent,
+    outbid,
+    signed,
 )
 from chainwatch.chain.simulated.view import View
 
@@ -43,7 +46,7 @@ class Change(NamedTuple):
     added: tuple[Block, ...]
     """New canonical blocks, oldest first."""
     pending: tuple[Transaction, ...]
-    """Transactions that are new in the pool."""
+    """Transactions that are new in the pool, those of orphaned blocks among them: geth pushes them again."""
 
 
 class World:
@@ -143,6 +146,34 @@ class World:
         back = target.blocks(ancestor.number + 1, target.tip.number)
         return self._change(self._newest(self.head.number - ancestor.number), lambda: [self._append(b) for b in back])
 
+    # --- in the pool --------------------------------------------------------------------------------------------
+
+    def replace(self, waiting: str, *, cancel: bool = False) -> Transaction:
+        """Another transaction takes the place of the waiting one with this hash, for more. KeyError: none waits."""
+        place = self._waiting(waiting)
+        self.pool[place] = outbid(self.pool[place], self.chain_id, cancel=cancel)
+        self._tell(Change((), (), (self.pool[place],)))
+        return self.pool[place]
+
+    def underpay(self, sender: str) -> Transaction:
+        """A transaction comes that pays less than any block asks for: it waits, and all later ones of its sender."""
+        nonce = max([self.state.latest((NONCE, sender)), *(t.nonce + 1 for t in self.pool if t.sender == sender)])
+        stuck = signed(self.chain_id, sender, nonce, calls.Pay(ACCOUNTS[0], GWEI), 2, 1, BASE_FEES[0] // 2)
+        self.pool.append(stuck)
+        self._tell(Change((), (), (stuck,)))
+        return stuck
+
+    def evict(self, waiting: str) -> None:
+        """The waiting one with this hash is forgotten, and the later ones of its sender with it. KeyError: none."""
+        gone = self.pool[self._waiting(waiting)]
+        self.pool = [t for t in self.pool if t.sender != gone.sender or t.nonce < gone.nonce]
+
+    def _waiting(self, identity: str) -> int:
+        for place, transaction in enumerate(self.pool):
+            if transaction.hash == identity:
+                return place
+        raise KeyError(identity)
+
     # --- how it happens -----------------------------------------------------------------------------------------
 
     def _newest(self, count: int) -> list[Block]:
@@ -160,14 +191,16 @@ class World:
             self._view = View(self, self.canonical[orphaned[-1].number - 1])
             # What was in them waits again, oldest first, before everything that came later.
             again = [transaction for block in reversed(orphaned) for transaction in block.transactions]
-            known |= {transaction.hash for transaction in again}
             self.pool = again + self.pool
         added = renew()
         pending = tuple([transaction for transaction in self.pool if transaction.hash not in known])
         change = Change(tuple(orphaned), tuple(added), pending)
+        self._tell(change)
+        return change
+
+    def _tell(self, change: Change) -> None:
         for listener in tuple(self._listeners):
             listener(change)
-        return change
 
     def _orphan(self, block: Block) -> None:
         del self.canonical[block.number]
@@ -215,7 +248,9 @@ class World:
         parent = self.head
         number = parent.number + 1
         dice = Dice("block", self.seed, self.chain_id, self._forks, parent.hash)
-        draft = Draft(self.state.latest)
+        now = int(self._clock()) if self._clock else parent.timestamp + self._block_time
+        timestamp = max(now, parent.timestamp)
+        draft = Draft(self.state.latest, timestamp)
         base_fee = min(max(parent.base_fee * dice.between(875, 1125) // 1000, BASE_FEES[0]), BASE_FEES[1])
         miner = dice.pick(MINERS)
         transactions, outcomes = self._include(dice, draft, base_fee, miner)
@@ -229,10 +264,9 @@ class World:
         )
         for withdrawal in withdrawals:
             draft.add((NATIVE, withdrawal.address), withdrawal.gwei * GWEI)
-        now = int(self._clock()) if self._clock else parent.timestamp + self._block_time
         contents = digest(*[transaction.hash for transaction in transactions])
         block = Block(
-            chain_id=self.chain_id, number=number, parent_hash=parent.hash, timestamp=max(now, parent.timestamp),
+            chain_id=self.chain_id, number=number, parent_hash=parent.hash, timestamp=timestamp,
             identity=digest("block", self.seed, self.chain_id, number, self._forks, parent.hash, contents),
             base_fee=base_fee, miner=miner, transactions=tuple(transactions), outcomes=tuple(outcomes),
             withdrawals=withdrawals, changes=draft.changes,
@@ -251,7 +285,7 @@ class World:
                 break
             sender = transaction.sender
             late = sender in waiting or transaction.nonce != draft.get((NONCE, sender))
-            if late or dice.one_in(8) or not affordable(transaction, draft):
+            if late or dice.one_in(8) or not affordable(transaction, draft) or transaction.most < base_fee:
                 waiting.add(sender)
                 continue
             chosen.append(transaction)
