@@ -17,7 +17,7 @@ from chainwatch.chain.evm.http import HttpEndpoint
 from chainwatch.chain.evm.mempool import Inbox, watch_mempool
 from chainwatch.chain.evm.profile import WRAPPED, Profile, profile
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
-from chainwatch.config import ChainSettings, Settings, TokenSettings, WalletSettings
+from chainwatch.config import ChainSettings, PriceSettings, Settings, TokenSettings, WalletSettings
 from chainwatch.derive.rules import FeedRule, Rules, Token
 from chainwatch.ingest import Ingest
 from chainwatch.log import Log
@@ -207,6 +207,8 @@ async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings
                         )
                         for token in simulated.TOKENS
                     ),
-                    "prices": (),
+                    "prices": (
+                        PriceSettings(symbol="ETH", source="chainlink", chain="demo", feed=simulated.FEED),
+                    ),
                 }
             )

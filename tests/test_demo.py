@@ -22,7 +22,7 @@ from chainwatch import schema
 from chainwatch.chain import simulated
 from chainwatch.chain.simulated.contracts import SCAM
 from chainwatch.cli.lines import LINES
-from chainwatch.config import TokenSettings
+from chainwatch.config import PriceSettings, TokenSettings
 from chainwatch.text import printable
 
 COMMAND = (sys.executable, "-m", "chainwatch")
@@ -86,7 +86,9 @@ async def lived(folder: Path) -> list[dict[str, Any]]:
             TokenSettings(chain="sim", symbol=token.symbol, address=token.address, decimals=token.decimals)
             for token in simulated.TOKENS
         )
-        async with followed(log, chain_settings(node.url, confirmations=(1, 6)), tokens=tokens) as chain:
+        price = PriceSettings(symbol="ETH", source="chainlink", chain="sim", feed=simulated.FEED)
+        settings = chain_settings(node.url, confirmations=(1, 6))
+        async with followed(log, settings, tokens=tokens, prices=(price,)) as chain:
             async with asyncio.timeout(60):
                 while node.world.head.number < 300 or chain.follower.reorgs < 3:
                     await asyncio.sleep(0.05)
@@ -108,6 +110,8 @@ def test_everything_happens_in_a_demo(story):
         "block_finalized",
         "chain_reorg",
         "chain_status",
+        "price_update",
+        "source_status",
         "token_approval",
         "token_swap",
         "token_transfer",
@@ -118,6 +122,21 @@ def test_everything_happens_in_a_demo(story):
     assert {data["standard"] for data in fold.of_type("token_transfer")} == {"erc20", "erc721", "erc1155"}
     assert {data["confirmations"] for data in fold.of_type("transaction_confirmed")} == {1, 6}
     assert {data["depth"] for data in fold.of_type("chain_reorg")} <= {1, 2, 3}
+
+
+def test_a_demo_has_a_price_that_moves_and_now_and_then_another_aggregator(story):
+    fold = Fold()
+    for event in story:
+        fold.apply(event)
+    prices = fold.of_type("price_update")
+    assert len(prices) > 30
+    assert [data["previous_price"] for data in prices[1:]] == [data["price"] for data in prices[:-1]]
+    rounds = [int(data["round_id"]) for data in prices]
+    assert rounds == sorted(set(rounds))
+    assert len({round_id >> 64 for round_id in rounds}) > 1
+    assert all(1_000 < float(data["price"]) < 9_000 for data in prices)
+    assert any(data["tx_hash"] is None for data in prices), "the first of an aggregator is read"
+    assert {event["data"]["state"] for event in story if event["type"] == "source_status"} == {"ok"}
 
 
 def hostile(text: str) -> set[str]:

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 from chainwatch.chain.simulated import ACCOUNTS, TOKENS, WALLETS, Limits, SimulatedNode, World, demo
 from chainwatch.chain.simulated.contracts import NATIVE, SCAM, TRANSFER, call
-from chainwatch.chain.simulated.demo import Bustle, Schedule
+from chainwatch.chain.simulated.demo import MIX, Bustle, Schedule
 from chainwatch.chain.simulated.primitives import Dice, created_address, selector
 from chainwatch.chain.simulated.transactions import BLOB_GAS, BLOB_PRICE
 
@@ -687,7 +687,7 @@ async def test_a_demo_has_a_past_and_goes_on_by_itself():
         world.follow(lambda _change: grown.set() if world.head.number >= 80 else None)
         await asyncio.wait_for(grown.wait(), 10)
     height = world.head.number
-    again = World(7, keep=10)
+    again = World(7, keep=10, mix=MIX)
     again.mine(64)
     assert again.head.hash == start.hash
     await asyncio.sleep(0)

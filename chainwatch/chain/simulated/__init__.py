@@ -4,7 +4,7 @@ A simulated chain and a real node over it: what `serve --demo` runs on, and what
     world         the chain: a tree of blocks out of a seed; mine, reorg, rollback, switch        (pure)
     view          the chain as a node sees it whose newest block is some block of that tree       (pure)
     contracts     who lives there: accounts, tokens, what they answer to eth_call                 (pure)
-    calls, transactions, state, block      what happens in a block, and its JSON                  (pure)
+    calls, oracle, transactions, state, block      what happens in a block, and its JSON          (pure)
     answers, logs, rpc                     what a node answers to a message                       (pure)
     conduct       how a node behaves, and the seam where tests make it lie
     connection, node                       the sockets
@@ -20,7 +20,7 @@ from chainwatch.chain.simulated.answers import Limits, RpcError
 from chainwatch.chain.simulated.block import Block
 from chainwatch.chain.simulated.conduct import HANG, Honest, Refusal, Request
 from chainwatch.chain.simulated.connection import Connection
-from chainwatch.chain.simulated.contracts import ACCOUNTS, NATIVE_SYMBOL, TOKENS, WALLETS, Token, Wallet
+from chainwatch.chain.simulated.contracts import ACCOUNTS, FEED, NATIVE_SYMBOL, TOKENS, WALLETS, Token, Wallet
 from chainwatch.chain.simulated.demo import demo
 from chainwatch.chain.simulated.node import SimulatedNode
 from chainwatch.chain.simulated.rpc import Late
@@ -30,6 +30,7 @@ from chainwatch.chain.simulated.world import CHAIN_ID, Change, World
 __all__ = [
     "ACCOUNTS",
     "CHAIN_ID",
+    "FEED",
     "HANG",
     "NATIVE_SYMBOL",
     "TOKENS",

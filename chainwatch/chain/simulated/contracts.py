@@ -6,6 +6,7 @@ Who lives on the simulated chain: its accounts, its contracts, what they own at 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from chainwatch.chain.simulated.primitives import Log, address, indexed, padded, selector, text, topic, word
@@ -52,6 +53,11 @@ ROUTER: Final = address("router")
 SPLITTER: Final = address("splitter")
 """Hands on the ether that it gets, half and half, without a log."""
 
+FEED: Final = address("ETH/USD feed")
+"""The proxy of a Chainlink price feed; see `oracle`."""
+PHASE: Final[Key] = (FEED, "phase")
+FEED_DECIMALS: Final = 8
+
 ACCOUNTS: Final = tuple(address(f"account {number}") for number in range(24))
 MINERS: Final = tuple(address(f"miner {number}") for number in range(3))
 WALLETS: Final = (Wallet("alice", ACCOUNTS[0]), Wallet("bob", ACCOUNTS[1]), Wallet("carol", ACCOUNTS[2]))
@@ -91,12 +97,18 @@ def cat(number: int) -> Key:
     return (CATS.address, f"#{number}")
 
 
+@lru_cache(maxsize=64)
+def aggregator(phase: int) -> str:
+    """The contract behind the feed's proxy in its phase."""
+    return address(f"ETH/USD aggregator {phase}")
+
+
 CATS_MINTED: Final[Key] = (CATS.address, "minted")
 
 
 def genesis() -> dict[Key, int]:
     """What everybody owns at block 0."""
-    state: dict[Key, int] = {}
+    state: dict[Key, int] = {PHASE: 1}
     for owner in ACCOUNTS:
         state[NATIVE, owner] = 10_000 * 10**18
         state[USDC.address, owner] = 5_000_000 * 10**6
@@ -124,6 +136,8 @@ def call(read: Read, sender: str, to: str, data: str) -> str:
     if to == PAIR:
         return _pair(read, data)
     token = _BY_ADDRESS.get(to)
+    if token is None and to in (FEED, aggregator(read(PHASE))):
+        return _feed(read, to, data)
     if token is None:
         if to in (ROUTER, SPLITTER):
             raise Revert
@@ -149,6 +163,25 @@ def _pair(read: Read, data: str) -> str:
     if answer is None:
         raise Revert
     return "0x" + answer()
+
+
+def _feed(read: Read, to: str, data: str) -> str:
+    """The proxy, or the aggregator behind it, which counts its rounds without the phase."""
+    phase = read(PHASE)
+    behind = aggregator(phase)
+    if data[:10] == selector("decimals()"):
+        return "0x" + word(FEED_DECIMALS)
+    if data[:10] == selector("latestRoundData()"):
+        if not (round_ := read((behind, "round"))):
+            raise Revert("No data present")
+        told = word((phase << 64 if to == FEED else 0) | round_)
+        updated = word(read((behind, "updated")))
+        return "0x" + told + word(read((behind, "answer"))) + updated * 2 + told
+    if to == FEED and data[:10] == selector("aggregator()"):
+        return "0x" + padded(behind)
+    if to == FEED and data[:10] == selector("phaseId()"):
+        return "0x" + word(phase)
+    raise Revert
 
 
 def _number(arguments: str, index: int) -> int:

@@ -16,10 +16,12 @@ from chainwatch.chain.simulated.contracts import Key, Read
 class Draft:
     """The state while one block is made: reads fall through to what was before, writes stay here."""
 
-    __slots__ = ("_read", "changes")
+    __slots__ = ("_read", "changes", "time")
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, time: int = 0) -> None:
         self._read = read
+        self.time = time
+        """Of the block, in Unix seconds."""
         self.changes: dict[Key, int] = {}
 
     def get(self, key: Key) -> int:
