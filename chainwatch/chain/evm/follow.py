@@ -298,15 +298,6 @@ class Follower:
         told = self._sink.window.at(header.number)
         return told is None or told.hash == header.hash
 
-    @property
-    def abreast(self) -> Endpoint | None:
-        """The endpoint in use, where its head is told, or nearly: what its mempool lacks, no block is about to tell."""
-        endpoint = None if self._current is None else self.endpoints[self._current]
-        tip = self._sink.window.tip
-        if endpoint is None or not endpoint.ready or endpoint.head is None or tip is None or self.halted is not None:
-            return None
-        return endpoint if endpoint.head.number <= tip.number + SLACK else None
-
     # --- what to say ---
 
     def _halt(self, endpoint: Endpoint, reason: str) -> None:

@@ -9,6 +9,7 @@ not fit is left out, the oldest first, and counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -138,6 +139,11 @@ class Inbox:
         self.hashes.clear()
         return None
 
+    @property
+    def has_later(self) -> bool:
+        """Whether hashes wait for their node to know them."""
+        return bool(self._later)
+
     def again(self, tx_hash: str, job: _Job, now: float) -> None:
         """The node does not know it yet."""
         job.tries += 1
@@ -214,11 +220,9 @@ async def _look_up(pool: Pool[T], inbox: Inbox) -> None:
     while True:
         found = inbox.next_hash(time.monotonic())
         if found is None:
-            try:
-                async with asyncio.timeout(AGAIN):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN if inbox.has_later else None):
                     await inbox.hashes.wait()
-            except TimeoutError:
-                pass
             continue
         tx_hash, job = found
         if not pool.wants(tx_hash):
