@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from chainwatch.config import Settings, find, load, values, vocabulary
+from chainwatch.config import Settings, api_keys, find, load, values, vocabulary
 from chainwatch.config.model import TABLES
 from chainwatch.errors import ConfigError
 from chainwatch.event import NATIVE
@@ -346,6 +347,77 @@ def test_all_problems_are_told_at_once_with_their_places(write):
     assert found["chains[0].endpoint"] == "unknown key (did you mean 'endpoints'?)"
     assert found["wallets[0].chains[0]"] == "no chain is called 'ploy' (did you mean 'poly'?)"
     assert "SECRET" not in str(found)
+
+
+COINGECKO = '[[prices]]\nsymbol = "ETH"\nsource = "coingecko"\nid = "ethereum"\n'
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (None, "cannot be read: No such file or directory ()"),
+        (b"", "holds no key (it is one line, the key)"),
+        (b" \r\n\n", "holds no key (it is one line, the key)"),
+        (b"CG-one\nCG-two\n", "holds more than one line (it is one line, the key)"),
+        (b"x" * 5000, "holds more than one line (it is one line, the key)"),
+        (b"CG one", "holds what is no key (a key has no spaces, and only ASCII letters, digits and signs)"),
+        (b"CG-\xc3\xbc", "holds what is no key (a key has no spaces, and only ASCII letters, digits and signs)"),
+        (b"\xff\xfe", "holds what is no key (a key has no spaces, and only ASCII letters, digits and signs)"),
+    ],
+)
+def test_a_file_without_a_key_is_a_problem_that_shows_nothing_of_it(write, tmp_path, raw, problem):
+    if raw is not None:
+        (tmp_path / "key").write_bytes(raw)
+    found = problems(write(COINGECKO + 'api_key_file = "key"\n'))
+    assert found == {"prices[0].api_key_file": problem}
+
+
+@pytest.mark.parametrize("raw", [b"CG-secret", b"CG-secret\r\n", b"\xef\xbb\xbfCG-secret\n", b"\n  CG-secret \n\n"])
+def test_a_key_is_read_from_its_file_and_in_no_settings(write, tmp_path, raw):
+    (tmp_path / "key").write_bytes(raw)
+    settings = load(write(COINGECKO + 'api_key_file = "key"\n'), HOME, {})
+    assert api_keys(settings) == {str(tmp_path / "key"): "CG-secret"}
+    assert "secret" not in repr(settings) + settings.model_dump_json()
+
+
+def test_a_key_that_is_gone_since_is_an_error(write, tmp_path):
+    (tmp_path / "key").write_bytes(b"CG-secret")
+    settings = load(write(COINGECKO + 'api_key_file = "key"\n'), HOME, {})
+    (tmp_path / "key").unlink()
+    with pytest.raises(ConfigError, match="an API key cannot be read"):
+        api_keys(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ws://api.example", "ftp://api.example", "api.example", "https://api.example/?key=SECRET", "https://a/#b", 3],
+)
+def test_a_price_is_asked_for_at_a_web_address(write, url):
+    found = problems(write(COINGECKO + f"url = {json.dumps(url)}\n"))
+    assert found == {"prices[0].url": "is no URL of an API (write it as https://host/path, without a query)"}
+
+
+def test_keys_of_a_price_that_mean_nothing_for_its_source_are_problems(write):
+    chainlink = f'symbol = "ETH"\nsource = "chainlink"\nchain = "ethereum"\nfeed = "{USDC}"\n'
+    web = 'id = "x"\nurl = "https://a"\ninterval = "1m"\nmonthly_calls = 5\n'
+    found = problems(write(f"{CHAIN}[[prices]]\n{chainlink}{web}{COINGECKO}heartbeat = '1h'\nchain = 'ethereum'\n"))
+    assert found == {
+        **{f"prices[0].{key}": "means nothing where source is 'chainlink' ()"
+           for key in ("id", "url", "interval", "monthly_calls")},
+        **{f"prices[1].{key}": "means nothing where source is 'coingecko' ()" for key in ("heartbeat", "chain")},
+    }  # fmt: skip
+
+
+def test_one_source_tells_one_price_of_a_thing(write):
+    feed = f'[[prices]]\nsymbol = "ETH"\nsource = "chainlink"\nchain = "ethereum"\nfeed = "{USDC}"\n'
+    other = COINGECKO.replace("ethereum", "other")
+    found = problems(
+        write(CHAIN + feed + feed.replace('"ETH"', '"WETH"') + COINGECKO + other + other + 'quote = "EUR"\n')
+    )
+    assert found == {
+        "prices[1].feed": "is the same as that of prices[0] ()",
+        "prices[3].symbol": "is told by that source for prices[2] already ()",
+    }
 
 
 def test_names_are_told_apart(write):
