@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chainwatch.chain.evm.block import RpcBlock, RpcLog, RpcReceipt
+from chainwatch.chain.evm.block import RpcBlock, RpcLog, RpcReceipt, quantity
 from chainwatch.chain.evm.verify import bloom_fits, logs_problem, receipts_problem
 
 DATA = Path(__file__).parent.parent / "data" / "mainnet"
@@ -84,3 +84,18 @@ def test_an_empty_bloom_fits_no_logs_and_nothing_else(receipts):
     assert bloom_fits("0x" + "00" * 256, [])
     assert not bloom_fits("0x" + "00" * 256, receipts[0].logs)
     assert not bloom_fits("0x", [])
+
+
+@pytest.mark.parametrize("data", ["0x-1", "0x0_1", "0x +1", "0x\u0661", "0x1\n"])
+def test_a_log_whose_data_is_no_hexadecimal_number_is_no_log(block, receipts, data):
+    with_logs = next(receipt for receipt in receipts if receipt.logs)
+    with_logs.logs[0].data = data
+    problem = receipts_problem(block, receipts, bloom=False)
+    assert problem is not None
+    assert "hexadecimal" in problem
+
+
+@pytest.mark.parametrize("text", ["-0x1", "0x_1", " 0x1", "0x1 ", "+1", "0x\u0661"])
+def test_a_quantity_is_plain_hexadecimal(text):
+    with pytest.raises(ValueError, match="no number"):
+        quantity(text)

@@ -151,7 +151,7 @@ def hash_(text: str) -> str:
 
 def quantity(text: str, bits: int = 63) -> int:
     """A told number of that size; 63 bits are what every database can hold. `ValueError` where it is none."""
-    number = int(text, 16)
+    number = int(text, 16) if text.isascii() and text.isalnum() else -1  # `int` takes signs, blanks and underscores
     if not 0 <= number < 1 << bits:
         raise ValueError(f"{text[:80]!r} is no number that can be meant")
     return number

@@ -38,6 +38,8 @@ def logs_problem(block: RpcBlock, logs: Sequence[RpcLog], *, bloom: bool) -> str
     for index, log in enumerate(logs):
         if log.block_hash != block.hash:
             return f"a log of another block, {log.block_hash}"
+        if not _is_hexadecimal(log):
+            return f"log {index} with what is no hexadecimal number"
         if int(log.log_index, 16) != index:
             return f"log {log.log_index} where log {index} belongs"
         place = int(log.transaction_index, 16)
@@ -46,6 +48,15 @@ def logs_problem(block: RpcBlock, logs: Sequence[RpcLog], *, bloom: bool) -> str
     if bloom and not bloom_fits(block.logs_bloom, logs):
         return f"the bloom of the {len(logs)} logs is not the header's"
     return None
+
+
+def _is_hexadecimal(log: RpcLog) -> bool:
+    """
+    Whether its parts can be sliced and read as numbers. `int` would take signs, blanks and underscores, and digits of
+    other scripts; other letters it refuses by itself.
+    """
+    text = "".join([log.address, *log.topics, log.data or "0x"])
+    return text.isascii() and text.isalnum()
 
 
 def hash_of(transaction: str | RpcTransaction) -> str:
