@@ -225,7 +225,7 @@ async def _group(log: Log, name: str, prices: Sequence[PriceSettings], key: str 
         memory=saved.memory,
         random=Random(),  # noqa: S311 - jitter, no secret
     )
-    source.resume(time.time())
+    source.resume()
     group = Group(kind, source, entries, requests, key)
     group.status = saved.status
     for entry in entries:

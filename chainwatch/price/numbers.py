@@ -10,7 +10,7 @@ from typing import Final
 _NUMBER: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,3}))?")
 
 DIGITS: Final = 60
-"""Digits that a price has at most, on either side of the point: Shiba has 8 zeros behind it, no price has fifty."""
+"""Digits that a price has at most on either side of the point. The cheapest coins have a dozen zeros behind it."""
 
 
 def price_of(text: str) -> str | None:

@@ -74,16 +74,17 @@ class Source:
         self._random = random
         self._failures = 0
 
-    def resume(self, now: float) -> None:
+    def resume(self) -> None:
         """The daemon starts."""
         memory = self.memory
         if not memory.resting:
             memory.due = min(memory.due, memory.asked_at + SOON)
-        memory.due = min(memory.due, now + LONGEST_REST)
 
     def delay(self, now: float) -> float:
         """Seconds until the next round; 0: ask now."""
         self._turn_page(now)
+        if self.memory.due > now + max(self.pace(now), LONGEST_REST):
+            self.memory.due = now  # the clock was wrong when that was decided
         due = self.memory.due
         if self._spent():
             due = max(due, _month(now)[2])

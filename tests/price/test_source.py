@@ -90,7 +90,7 @@ def test_a_restart_does_not_ask_a_source_that_wants_rest():
     memory = Memory()
     ask(source(memory), JUNE, Outcome(trouble="too many requests", limited=True, rest=600))
     again = source(memory)
-    again.resume(JUNE + 10)
+    again.resume()
     assert again.delay(JUNE + 10) == 590
 
 
@@ -99,7 +99,7 @@ def test_a_restart_asks_soon_but_not_at_once_again_and_again():
     assert ask(source(memory, interval=3600), JUNE) == 3600
     for later in (1, 30):
         again = source(memory, interval=3600)
-        again.resume(JUNE + later)
+        again.resume()
         assert again.delay(JUNE + later) == 60 - later
 
 
@@ -147,7 +147,7 @@ def test_a_spent_budget_waits_for_the_next_month_and_then_goes_on():
 
 def test_a_budget_that_was_spent_before_the_start_is_told():
     one = source(Memory(month="2025-06", calls=10_000, state="ok"), monthly=10_000)
-    one.resume(JUNE + DAY)
+    one.resume()
     assert one.delay(JUNE + DAY) == 29 * DAY
     assert one.review(JUNE + DAY)
     assert one.memory.state == "limited"
@@ -156,6 +156,16 @@ def test_a_budget_that_was_spent_before_the_start_is_told():
 def test_the_first_month_has_the_whole_budget_for_what_is_left_of_it():
     one = source(monthly=10_000)
     assert ask(one, JULY - DAY) == 60
+
+
+def test_a_clock_that_was_ahead_silences_nobody():
+    memory = Memory()
+    ask(source(memory), JULY + 400 * DAY)
+    again = source(memory)
+    again.resume()
+    assert again.delay(JUNE) == 0
+    assert ask(again, JUNE) == 60
+    assert memory.month == "2025-06"
 
 
 def test_december_ends_in_january():
