@@ -36,13 +36,16 @@ __all__ = ["Pool", "Told", "Waiting"]
 EXPIRES_AFTER: Final = 3 * 3600.0
 """Seconds after which a transaction that only waits is dropped: what geth's own pool gives one that cannot run."""
 MOST: Final = 50_000
-"""Transactions that wait at once, about 100 MB of them; beyond that, only those that touch wallets are taken."""
+"""Transactions that wait at once, 55 MB of them; beyond that, only those that touch wallets are taken."""
 REMEMBERED: Final = 100_000
 """Hashes of transactions that are over, the newest: they are not told as pending again."""
 ASKED: Final = 64
 """Transactions at most of which the node is asked at once."""
 FRESH: Final = 3600_000
 """Milliseconds. Of older blocks, nobody pushes transactions any more: they are not remembered for that."""
+
+LOOK_AGAIN: Final = 10_000
+"""Milliseconds at least between two looks for what has waited too long."""
 
 
 class _Look:
@@ -65,8 +68,8 @@ class Pool:
     """
     The transactions of one chain that wait, and those that did lately. Times are Unix milliseconds.
 
-    `waiting`: what the journal kept. `dropped_after`, `expires_after`: seconds. `max_depth`: blocks more than that below
-    the newest told one are never orphaned.
+    `waiting`: what the journal kept. `dropped_after`, `expires_after`: seconds. `max_depth`: blocks that are more than
+    that below the newest told one are never orphaned.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Pool:
         """Of all that wait, the one that is to be asked for next first."""
         self._tip: int | None = None
         self._now = 0
+        self._expires_at = 0
+        """Nothing has waited for too long before that."""
         self.turned_away = 0
         """How many were not taken because there was no room."""
         for one in sorted(waiting, key=lambda one: (one.block_number or 0, one.since)):
@@ -281,15 +286,21 @@ class Pool:
         """
         told = Told()
         self._now = max(self._now, now)
-        late = [key for key, look in self._looks.items() if not look.ahead and self._is_late(self._shelf[key], now)]
-        for tx_hash in late:
+        if now < self._expires_at:
+            return told
+        soonest = now + self._expires_after
+        for tx_hash, look in list(self._looks.items()):
             one = self._shelf[tx_hash]
-            told.events.append(pending.dropped_event(one, "expired", chain=self._rules.chain, now=now))
-            self._finish(one, told)
+            if now - one.since < self._expires_after:
+                soonest = min(soonest, one.since + self._expires_after)
+            elif look.ahead:
+                soonest = now
+            else:
+                told.events.append(pending.dropped_event(one, "expired", chain=self._rules.chain, now=now))
+                self._finish(one, told)
+        # All of them are looked at: not each time that one more is due.
+        self._expires_at = max(soonest, now + min(LOOK_AGAIN, self._expires_after // 100))
         return told
-
-    def _is_late(self, one: Waiting, now: int) -> bool:
-        return now - one.since >= self._expires_after
 
     def vitals(self) -> Mapping[str, Any]:
         """What `/v1/stats` tells of it."""
