@@ -22,6 +22,8 @@ from chainwatch.text import printable
 
 PATIENCE = 10.0
 """Seconds that a block waits for the reasons of its failed transactions."""
+CONNECT = 3.0
+"""Seconds of these that a second connection to the node may take."""
 MOST = 64
 """Transactions of a block whose reason is looked for; a spammer's thousandth failure need not be explained."""
 LONGEST = 4096
@@ -89,7 +91,12 @@ async def _explain(endpoint: Endpoint, block: Block, transaction: str, gas_used:
 async def _traced(endpoint: Endpoint, transaction: str) -> Revert | None:
     """By `debug_traceTransaction`; None where the node cannot do that."""
     options = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
-    companion = await endpoint.companion()
+    try:
+        async with asyncio.timeout(CONNECT):
+            companion = await endpoint.companion()
+    except TimeoutError:  # the provider allows one connection only, perhaps
+        endpoint.ways.debug = False
+        return None
     try:
         top = _top_decoder.decode(await companion.start("debug_traceTransaction", [transaction, options]))
     except CallFailed as failed:

@@ -28,6 +28,8 @@ from chainwatch.chain.evm.rpc import deeply
 
 PATIENCE = 30.0
 """Seconds that a block waits for its traces."""
+LITTLE = 1.0
+"""The same where the blocks before had to go without."""
 TRIES = 3
 """How often traces that cannot be had are asked for again; after that, blocks go without."""
 
@@ -145,11 +147,12 @@ async def moves(endpoint: Endpoint, block: Block) -> list[Move] | None:
         return None
     if block.transaction_count == 0:
         return []
+    patience = PATIENCE if ways.traceless < TRIES else LITTLE
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             found = await _ask(await endpoint.companion(), endpoint, block)
     except TimeoutError:
-        problem = f"no traces within {PATIENCE:g} s"
+        problem = f"no traces within {patience:g} s"
     except CallFailed as failed:
         if failed.kind == "limited":
             raise

@@ -154,6 +154,8 @@ class WebSocketEndpoint(Endpoint):
                 message = rpc.message(await connection.recv(decode=False))
                 if message.method is None:
                     self._received(message)
+                    if self._pending:  # many small answers are held back as well, for 40 ms at their end
+                        _acknowledge_quickly(connection)
                 elif message.method == "eth_subscription":
                     self._notified(rpc.notification(message.params))
         except ConnectionClosed as error:
