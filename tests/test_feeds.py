@@ -175,49 +175,47 @@ async def test_a_reorganisation_takes_prices_back_and_tells_what_is_so_now(anvil
 async def test_over_random_changes_reorganisations_and_restarts_the_last_price_is_the_feeds(anvil, tmp_path, seed):
     dice = Random(seed)
     feed = await Feed.deploy(anvil)
-    async with opened_log(tmp_path) as log:
-        for _ in range(4):
-            async with watched(log, feed) as chain:
-                for _ in range(6):
-                    what = dice.choice(["transmit", "transmit", "transmit", "replace", "reorg", "mine"])
-                    if what == "transmit":
-                        await feed.transmit(dice.randrange(1, 10**12))
-                    elif what == "replace":
-                        await feed.replace()
-                    elif what == "mine":
-                        await anvil.mine(dice.randrange(1, 4))
-                    elif await anvil.head() > 8:
-                        await anvil.call("anvil_reorg", dice.randrange(1, 5), [])
-                        anvil.forget_nonces()
-                        data = await anvil.call(
-                            "eth_call", {"to": feed.proxy, "data": call("FeedProxy", "aggregator")}, "latest"
-                        )
-                        feed.aggregator = "0x" + data[-40:]
-                    if dice.random() < 0.5:
-                        await settled(chain, anvil)
-                await anvil.mine(6)
-                await settled(chain, anvil)
-                found = await standing(log)
-                try:
-                    latest = await feed.latest()
-                except NodeError:  # an aggregator without any round
-                    continue
-                assert int(found[-1]["round_id"]) == latest[0]
-                assert found[-1]["price"] == amount(latest[1], 8)
+    for _ in range(4):
+        async with opened_log(tmp_path) as log, watched(log, feed) as chain:
+            for _ in range(6):
+                what = dice.choice(["transmit", "transmit", "transmit", "replace", "reorg", "mine"])
+                if what == "transmit":
+                    await feed.transmit(dice.randrange(1, 10**12))
+                elif what == "replace":
+                    await feed.replace()
+                elif what == "mine":
+                    await anvil.mine(dice.randrange(1, 4))
+                elif await anvil.head() > 8:
+                    await anvil.call("anvil_reorg", dice.randrange(1, 5), [])
+                    anvil.forget_nonces()
+                    data = await anvil.call(
+                        "eth_call", {"to": feed.proxy, "data": call("FeedProxy", "aggregator")}, "latest"
+                    )
+                    feed.aggregator = "0x" + data[-40:]
+                if dice.random() < 0.5:
+                    await settled(chain, anvil)
+            await anvil.mine(6)
+            await settled(chain, anvil)
+            found = await standing(log)
+            try:
+                latest = await feed.latest()
+            except NodeError:  # an aggregator without any round
+                continue
+            assert int(found[-1]["round_id"]) == latest[0]
+            assert found[-1]["price"] == amount(latest[1], 8)
 
 
 async def test_a_restart_tells_no_price_twice(anvil, tmp_path):
     feed = await Feed.deploy(anvil)
     await feed.transmit(3_000_00000000)
-    async with opened_log(tmp_path) as log:
-        for _ in range(3):
-            async with watched(log, feed) as chain:
-                await anvil.mine(3)
-                await settled(chain, anvil)
-        await feed.transmit(2_700_00000000)
-        async with watched(log, feed) as chain:
+    for _ in range(3):
+        async with opened_log(tmp_path) as log, watched(log, feed) as chain:
+            await anvil.mine(3)
             await settled(chain, anvil)
-            found = await standing(log)
+    await feed.transmit(2_700_00000000)
+    async with opened_log(tmp_path) as log, watched(log, feed) as chain:
+        await settled(chain, anvil)
+        found = await standing(log)
         assert await states(log) == [("ok", None)]
     assert [(data["price"], data["previous_price"]) for data in found] == [("3000", None), ("2700", "3000")]
 
