@@ -1,6 +1,6 @@
 """
-Tokens and exchanges on a test node: the real WETH9, Uniswap v2 and v3 out of npm, and of what is too large to keep here
-(Uniswap v4's PoolManager, PancakeSwap v3, Permit2) a contract of ours that writes the same logs.
+Tokens and exchanges on a test node: the real WETH9, Uniswap v2 and v3 out of npm, and of what npm does not have
+compiled (Uniswap v4's PoolManager, PancakeSwap v3, Permit2) a contract of ours that writes the same logs.
 
 Every function that sends leaves the transaction in the pool and gives its hash: mine when all of the block is there.
 Functions that deploy mine.
@@ -18,6 +18,7 @@ import msgspec
 from anvil import ACCOUNTS, Anvil
 from eth_abi import decode, encode
 from eth_utils import keccak
+from packages import installed_packages
 
 from chainwatch.chain.evm.block import Block, RpcBlock, RpcReceipt
 from chainwatch.chain.evm.fetch import assemble
@@ -33,13 +34,20 @@ OWNER = ACCOUNTS[0]
 MUCH = 10**30
 
 
+_PUBLISHED = {
+    "UniswapV2Factory": "@uniswap/v2-core/build/UniswapV2Factory.json",
+    "UniswapV3Factory": "@uniswap/v3-core/artifacts/contracts/UniswapV3Factory.sol/UniswapV3Factory.json",
+    "WETH9": "canonical-weth/build/contracts/WETH9.json",
+}
+"""Contracts of others: taken from their packages when a test deploys them, since their licences are not ours."""
+
+
 @cache
 def bytecode(name: str) -> str:
-    for file in ("Markets.json", "Uniswap.json"):
-        contracts = json.loads((FOLDER / file).read_text())["contracts"]
-        if name in contracts:
-            return contracts[name]["bytecode"]
-    raise KeyError(name)
+    if name in _PUBLISHED:
+        code = json.loads((installed_packages() / _PUBLISHED[name]).read_text())["bytecode"]
+        return code if code.startswith("0x") else f"0x{code}"
+    return json.loads((FOLDER / "Markets.json").read_text())["contracts"][name]["bytecode"]
 
 
 # --- calls --------------------------------------------------------------------------------------------------------

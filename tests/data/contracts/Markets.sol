@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the tests of tokens and swaps trade with: tokens that are approved, a trader for pools that call back, and the
-// contracts that are too large to keep here, cut down to what moves tokens and writes the same logs. The pairs, pools
-// and the wrapped currency themselves are the real ones: Uniswap.json.
+// What the tests of tokens and swaps trade with: tokens that are approved, a trader for pools that call back, and of the
+// contracts that npm does not have compiled what moves tokens and writes the same logs. The pairs, pools and the wrapped
+// currency themselves are the real ones: tests/contracts.py takes them from their packages.
 pragma solidity ^0.8.24;
 
 contract Token {
