@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -76,6 +77,8 @@ class Number(str):
 
 def parse(body: bytes) -> dict[str, Any]:
     """The object in that JSON, with its numbers as text. `Unusable` where it is none."""
+    if _too_much(body):
+        raise Unusable("its answer has more parts than prices can have")
     try:
         told = json.loads(body, parse_float=Number, parse_int=Number, parse_constant=_no_number)
     except (ValueError, RecursionError):
@@ -84,6 +87,25 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise Unusable("its answer is no JSON object")
     return told
+
+
+DEPTH: Final = 64
+PIECES: Final = 100_000
+"""Strings and brackets: a hundred coins have a fifth of that. More are not read, they would keep everybody waiting."""
+# A string (to the end, where it has none), or a bracket. Nothing is looked at twice, however it is quoted.
+_pieces: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+
+
+def _too_much(body: bytes) -> bool:
+    """Many parts, or brackets within brackets: how many Python's own parser survives hangs on who raised its limit."""
+    depth = 0
+    for count, piece in enumerate(_pieces.finditer(body)):
+        first = piece[0][:1]
+        if first != b'"':
+            depth += 1 if first in b"[{" else -1
+        if depth > DEPTH or count > PIECES:
+            return True
+    return False
 
 
 def _no_number(word: str) -> None:
