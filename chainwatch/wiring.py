@@ -189,6 +189,10 @@ async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings
                 native=simulated.NATIVE_SYMBOL,
                 transactions="all",
                 tokens="all",
+                pending="all",
+                internal_transfers=True,
+                # What is forgotten there is told while somebody still looks.
+                dropped_after=5.0,
                 confirmations=(1, 6),
             )
             log = settings.log
@@ -207,8 +211,6 @@ async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings
                         )
                         for token in simulated.TOKENS
                     ),
-                    "prices": (
-                        PriceSettings(symbol="ETH", source="chainlink", chain="demo", feed=simulated.FEED),
-                    ),
+                    "prices": (PriceSettings(symbol="ETH", source="chainlink", chain="demo", feed=simulated.FEED),),
                 }
             )

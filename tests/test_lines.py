@@ -101,7 +101,7 @@ def test_what_went_out_goes_the_other_way():
     [
         ({}, "may spend UNLIMITED USDC"),
         ({"unlimited": False, "amount": "1500000"}, "may spend 1.5 USDC"),
-        ({"unlimited": False, "revoked": True, "amount": "0"}, "revoked: 0 USDC"),
+        ({"unlimited": False, "revoked": True, "amount": "0"}, "revoked: USDC"),
         ({"approved_for_all": True, "amount": None}, "may spend ALL USDC"),
         ({"approved_for_all": False, "amount": None, "unlimited": False, "revoked": True}, "revoked: ALL USDC"),
         ({"token_id": "9", "amount": None, "unlimited": False, "token": "APES"}, "may spend APES no. 9"),
@@ -118,7 +118,7 @@ def test_an_approval_shows_how_far_it_goes_and_whether_it_is_over(changes, said)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "0.5 WETH for 924.563811 USDC, price 1849.127622, uniswap_v3"),
+        ({}, "0.5 WETH for 924.563811 USDC at 1849.12, uniswap_v3"),
         (
             {"token_in": None, "token_in_address": None, "decimals_in": None, "price": None, "protocol": "uniswap_v4"},
             "500000000000000000 base units of - for 924.563811 USDC, uniswap_v4",
@@ -127,6 +127,37 @@ def test_an_approval_shows_how_far_it_goes_and_whether_it_is_over(changes, said)
 )
 def test_a_swap_says_what_was_given_for_what(changes, said):
     assert told("token_swap", **changes) == f"{SWAPPED}  {said}"
+
+
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [
+        ("2987.07782042520881", "2987.07"),
+        ("0.000332930268088046949", "0.00033293"),
+        ("0.000332935268088046949", "0.000332935"),
+        ("123456789.5", "123456789"),
+        ("1.50", "1.5"),
+        ("12", "12"),
+        ("0.0", "0"),
+        (MAX, MAX),
+        ("-1.23456789", "-1.23456789"),
+        ("lots", "lots"),
+    ],
+)
+def test_the_price_of_a_swap_is_for_a_glance(price, said):
+    assert told("token_swap", price=price).endswith(f" USDC at {said}, uniswap_v3")
+
+
+def test_a_transfer_of_a_token_that_is_not_configured_says_whose_word_its_symbol_is():
+    known, unknown = told("token_transfer"), told("token_transfer", token_name="USD Coin")
+    assert unknown == f"{known}, says 0xA0b8…eB48"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EXAMPLES if kind.startswith("transaction_")])
+def test_a_transaction_without_a_recipient_creates_a_contract(kind):
+    line, created = told(kind), told(kind, to=None)
+    assert line.split(" → ")[1][11:] == created.split(" → ")[1][11:], "columns stay where they are"
+    assert created.split(" → ")[1].startswith("(creation) ")
 
 
 def test_a_price_says_what_it_was_and_how_it_moved():

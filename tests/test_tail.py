@@ -464,7 +464,7 @@ TRANSACTION = {"tx_hash": HASH, "from": FROM, "to": None, "amount": "1", "token"
         (
             "block_finalized",
             {"block_number": 7, "block_hash": HASH, "tag": "safe"},
-            "finalized  #7 0xabab…abab  safe",
+            "finality   #7 0xabab…abab  safe",
         ),
         (
             "chain_reorg",
@@ -474,17 +474,17 @@ TRANSACTION = {"tx_hash": HASH, "from": FROM, "to": None, "amount": "1", "token"
                 "old_blocks": [],
                 "new_blocks": [{}],
             },
-            "reorg      2 orphaned behind #5 0xabab…abab, 1 new",
+            "reorg      2 blocks orphaned above #5 0xabab…abab, 1 new",
         ),
         (
             "transaction_confirmed",
             TRANSACTION | {"confirmations": 6, "fee": None},
-            "confirmed  0x1111…1111 → -            0xabab…abab  0.000000000000000001 ETH, 6 confirmations",
+            "confirmed  0x1111…1111 → (creation)   0xabab…abab  0.000000000000000001 ETH, 6 confirmations",
         ),
         (
             "transaction_failed",
             TRANSACTION | {"revert_reason": "no\nluck"},
-            f"failed     0x1111…1111 → -            0xabab…abab  {E}1 ETH, reverted: no\\u000aluck, fee {E}2 ETH",
+            f"failed     0x1111…1111 → (creation)   0xabab…abab  {E}1 ETH, reverted: no\\u000aluck, fee {E}2 ETH",
         ),
         ("token_transfer", TRANSFER, "transfer   0x1111…1111 → 0x2222…2222  0xabab…abab  1.5 USDC"),
         (

@@ -14,6 +14,8 @@ from chainwatch.text import SYMBOL_LENGTH, age, amount, printable, short
 
 _LONGEST_REST: Final = 160  # of the data of a type that has no line of its own
 _MOST: Final = 4  # causes, balances
+_CREATION: Final = "(creation)"
+_GLANCE: Final = 6  # significant digits of a ratio
 
 _RED, _GREEN, _YELLOW, _BLUE, _MAGENTA, _CYAN = "31", "32", "33", "34", "35", "36"
 
@@ -71,6 +73,11 @@ def _some(lines: list[str]) -> list[str]:
     return lines[:_MOST] + ([f"{len(lines) - _MOST} more"] if len(lines) > _MOST else [])
 
 
+def _parties(data: Data) -> str:
+    """Of a transaction: one that creates a contract has no recipient."""
+    return _between({**data, "to": _CREATION} if data.get("to") is None else data)
+
+
 def _between(data: Data, one: str = "from", other: str = "to", arrow: str = "→") -> str:
     """Two parties and the transaction: three short hashes, 41 columns."""
     return f"{_hash(data, one):11} {arrow} {_hash(data, other):11}  {_hash(data, 'tx_hash'):11}"
@@ -96,8 +103,9 @@ def _chain_reorg(data: Data) -> str:
     shared = ancestor if isinstance(ancestor, dict) else {}
     new = data.get("new_blocks")
     count = len(new) if isinstance(new, list) else "?"
-    behind = f"{_text(data, 'depth') or '?'} orphaned behind {_block(shared)} {_hash(shared, 'block_hash')}"
-    return f"{behind}, {count} new"
+    return (
+        f"{_count(data, 'depth', 'blocks')} orphaned above {_block(shared)} {_hash(shared, 'block_hash')}, {count} new"
+    )
 
 
 def _transaction_pending(data: Data) -> str:
@@ -105,18 +113,18 @@ def _transaction_pending(data: Data) -> str:
     fee = _text(data, "max_fee_per_gas", 80)
     if fee.isdecimal():
         told.append(f"at most {amount(fee, 9)} gwei")
-    return f"{_between(data)}  {', '.join(told)}"
+    return f"{_parties(data)}  {', '.join(told)}"
 
 
 def _transaction_confirmed(data: Data) -> str:
     told = [_value(data), _count(data, "confirmations", "confirmations")]
-    return f"{_between(data)}  {', '.join(told + _fee(data))}"
+    return f"{_parties(data)}  {', '.join(told + _fee(data))}"
 
 
 def _transaction_failed(data: Data) -> str:
     reason = _text(data, "revert_reason")
     told = [_value(data), f"reverted: {reason}" if reason else "reverted"]
-    return f"{_between(data)}  {', '.join(told + _fee(data))}"
+    return f"{_parties(data)}  {', '.join(told + _fee(data))}"
 
 
 _REPLACED: Final = {"cancel": "cancelled by", "speed_up": "sped up by"}
@@ -132,13 +140,13 @@ def _transaction_replaced(data: Data) -> str:
     told = [_value(data), f"{how} {_hash(data, 'replaced_by')}"]
     if data.get("block_number") is not None:
         told.append(f"in {_block(data)}")
-    return f"{_between(data)}  {', '.join(told)}"
+    return f"{_parties(data)}  {', '.join(told)}"
 
 
 def _transaction_dropped(data: Data) -> str:
     reason = _text(data, "reason")
     told = [_value(data), _DROPPED.get(reason, reason) or "dropped"]
-    return f"{_between(data)}  {', '.join(told)}"
+    return f"{_parties(data)}  {', '.join(told)}"
 
 
 def _fee(data: Data) -> list[str]:
@@ -180,7 +188,10 @@ def _moved(data: Data) -> str:
 
 
 def _token_transfer(data: Data) -> str:
-    return f"{_between(data)}  {_piece(data)}"
+    told = [_piece(data)]
+    if data.get("token_name") is not None and data.get("token") is not None:
+        told.append(f"says {_hash(data, 'token_address')}")  # that is not configured: anybody can call a token USDC
+    return f"{_between(data)}  {', '.join(told)}"
 
 
 def _piece(data: Data) -> str:
@@ -201,7 +212,7 @@ def _token_approval(data: Data) -> str:
     else:
         what = _value(data)
     if data.get("revoked") is True:
-        told = [f"revoked: {what}"]
+        told = [f"revoked: {what if data.get('amount') is None else _symbol(data)}"]
     else:
         told = [f"may spend {what}"]
         if data.get("expiration") is not None:
@@ -214,9 +225,19 @@ def _token_approval(data: Data) -> str:
 def _token_swap(data: Data) -> str:
     told = [f"{_value(data, 'amount_in', '_in')} for {_value(data, 'amount_out', '_out')}"]
     if data.get("price") is not None:
-        told.append(f"price {_text(data, 'price', 100)}")
+        told[0] += f" at {_ratio(_text(data, 'price', 100))}"
     told.append(_text(data, "protocol", 32))
     return f"{_between(data, 'sender', 'recipient')}  {', '.join(part for part in told if part)}"
+
+
+def _ratio(text: str) -> str:
+    """A decimal number, for a glance: what stands behind its first six digits is cut off, unless it is whole."""
+    whole, _, fraction = text.partition(".")
+    if not fraction.isdecimal() or not whole.isdecimal():
+        return text
+    zeros = 0 if whole != "0" else len(fraction) - len(fraction.lstrip("0"))
+    kept = fraction[: max(0, zeros + _GLANCE - (0 if whole == "0" else len(whole)))].rstrip("0")
+    return f"{whole}.{kept}" if kept else whole
 
 
 def _price_update(data: Data) -> str:
@@ -270,7 +291,7 @@ class Line(NamedTuple):
 
 LINES: Final[dict[str, Line]] = {
     "block_new": Line("block", _BLUE, _block_new),
-    "block_finalized": Line("finalized", _BLUE, _block_finalized),
+    "block_finalized": Line("finality", _BLUE, _block_finalized),
     "chain_reorg": Line("reorg", _YELLOW, _chain_reorg),
     "transaction_pending": Line("pending", _BLUE, _transaction_pending),
     "transaction_confirmed": Line("confirmed", _GREEN, _transaction_confirmed),
