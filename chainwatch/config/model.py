@@ -140,81 +140,118 @@ class ChainSettings(Section):
     max_reorg_depth: StrictInt = Field(
         default=64, ge=1, le=100_000, description="A reorganisation that orphans more blocks than this halts the chain."
     )
-    transactions: Which = Field(default="watched", description="Whose transactions are told: of wallets, all, or none.")
+    transactions: Which = Field(
+        default="watched",
+        description="Whose included transactions are told, as confirmed or failed: those that a wallet sent or that "
+        "went to one, all, or none.",
+    )
     pending: Which = Field(
-        default="watched", description="Whose pending transactions are told: of wallets, all, or none."
+        default="watched",
+        description="Whose transactions are told while they wait, and when they are replaced or dropped: of wallets, "
+        "all, or none. Needs endpoints that show their mempool; where one gives only hashes, each costs a request.",
     )
     dropped_after: Duration = Field(
         default=30.0,
         ge=1,
         le=86_400,
-        description="A pending transaction unknown to the node for this long was dropped.",
+        description="A pending transaction that no endpoint has known for this long is told as dropped; so is any that "
+        "has waited for three hours. It may be included all the same, and is then told as any other.",
     )
     balance_sweep: Duration = Field(
-        default=300.0, ge=1, le=86_400, description="Balances that nothing seemed to move are read again this often."
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="All balances are read this often, at the newest block, beside those that a block could have "
+        "moved: so what left no trace in any block is found.",
     )
     tokens: Which = Field(
         default="watched",
-        description="Which token events are told: those that touch wallets or listed tokens, all, or none.",
+        description="Which transfers, approvals and swaps are told: those that touch wallets or listed tokens, all, or "
+        "none. What wallet_incoming, wallet_outgoing and balance_changed tell does not hang on it.",
     )
     internal_transfers: StrictBool = Field(
-        default=False, description="Transfers inside transactions, by traces, where the node has them."
+        default=False,
+        description="Native currency that contracts pass on inside transactions is told for wallets, and explains "
+        "balances. Needs a node with trace_block or debug_traceBlockByHash; each block that ran a contract is traced.",
     )
 
 
 class WalletSettings(Section):
     """`[[wallets]]`: an address to watch."""
 
-    name: Label = Field(description="What you call it.")
+    name: Label = Field(description="What you call it; wallet_status tells it.")
     address: Address = Field(description="0x and 40 hexadecimal digits. Mixed case is checked (EIP-55).")
     chains: tuple[str, ...] = Field(default=(), description="Names of chains on which it is watched. Default: all.")
 
 
 class TokenSettings(Section):
-    """`[[tokens]]`: a token whose symbol is trusted, so that filters can name it."""
+    """`[[tokens]]`: a token whose symbol is trusted, so that filters can name it, and whose balances are read."""
 
     chain: str = Field(description="Name of its chain.")
-    symbol: Label = Field(description="What filters and events call it.")
+    symbol: Label = Field(
+        description="What filters and events call it, whatever the contract says. W and the native symbol, such as "
+        "WETH, is taken to wrap the native currency."
+    )
     address: Address = Field(description="Its contract.")
-    decimals: StrictInt = Field(ge=0, le=255, description="Digits behind the point; 0 for tokens that do not divide.")
+    decimals: StrictInt = Field(
+        ge=0, le=255, description="Digits behind the point; 0 for tokens that do not divide, such as ERC-721."
+    )
 
 
 class PriceSettings(Section):
     """`[[prices]]`: a price to follow."""
 
-    symbol: Label = Field(description="What is priced.")
+    symbol: Label = Field(description="What is priced, as price_update calls it.")
     quote: Label = Field(default="USD", description="What it is priced in.")
-    source: Literal["chainlink", "coingecko", "coinmarketcap"] = Field(description="Who tells the price.")
+    source: Literal["chainlink", "coingecko", "coinmarketcap"] = Field(
+        description="Who tells the price: a feed on a chain, or an API that is asked over HTTP."
+    )
     chain: str | None = Field(default=None, description="Chainlink: the chain where the feed's proxy lives.")
-    feed: Address | None = Field(default=None, description="Chainlink: the feed's proxy.")
+    feed: Address | None = Field(
+        default=None, description="Chainlink: the feed's proxy, the address at data.chain.link, not its aggregator."
+    )
     id: str | None = Field(
-        default=None, min_length=1, description="CoinGecko, CoinMarketCap: their id of what is priced."
+        default=None,
+        min_length=1,
+        description="CoinGecko: the API id, such as ethereum. CoinMarketCap: a number such as 1027, or a slug.",
     )
     url: Annotated[str, BeforeValidator(values.web_address)] | None = Field(
         default=None,
         repr=False,
         description="CoinGecko, CoinMarketCap: another address to ask, http:// or https://; what follows the host is "
-        "the beginning of the API's path.",
+        "the beginning of the API's path. A key of CoinGecko's paid plans needs https://pro-api.coingecko.com/api/v3.",
     )
     api_key_file: str | None = Field(
-        default=None, min_length=1, description="CoinGecko, CoinMarketCap: file with the API key."
+        default=None,
+        min_length=1,
+        description="CoinGecko, CoinMarketCap: a file that holds the API key and nothing else, read at start; relative "
+        "to the configuration file. CoinMarketCap needs one.",
     )
-    interval: Duration = Field(default=60.0, ge=1, le=86_400, description="CoinGecko, CoinMarketCap: asked this often.")
+    interval: Duration = Field(
+        default=60.0,
+        ge=1,
+        le=86_400,
+        description="CoinGecko, CoinMarketCap: asked this often. Prices with the same source, url and api_key_file are "
+        "asked for together, as often as the most frequent of them.",
+    )
     monthly_calls: StrictInt | None = Field(
         default=None,
         ge=1,
-        description="CoinGecko, CoinMarketCap: requests in a calendar month (UTC), spread over it. Default: 10000, the "
-        "free plans', where there is an API key and no `url`; else no limit.",
+        description="CoinGecko, CoinMarketCap: requests in a calendar month (UTC). What is left of them is spread over "
+        "what is left of the month, so a short interval gets longer. Default: 10000, the free plans', where there is "
+        "an API key and no url; else no limit.",
     )
     min_change: Annotated[Decimal, BeforeValidator(values.percent)] = Field(
         default=Decimal("0.1"),
-        description='Smaller changes than this are not told: "0.1%". Chainlink: each round is told unless this is set.',
+        description='Smaller changes than this from the price told last are not told: "0.1%". Chainlink: each round is '
+        "told unless this is set.",
     )
     heartbeat: Duration = Field(
         default=86_400.0,
         ge=1,
         le=31_536_000,
-        description="Chainlink: the feed answers at least this often; it fails when it does not.",
+        description="Chainlink: the feed answers at least this often, as its page at data.chain.link says. When it is "
+        "silent for a tenth longer, by the time of the chain's blocks, source_status says that it is failing.",
     )
 
 
