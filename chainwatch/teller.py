@@ -16,7 +16,7 @@ import msgspec
 
 from chainwatch.chain.evm.block import Block, Header
 from chainwatch.chain.evm.head import Window
-from chainwatch.chain.evm.reads import Holding, Readings, Reads
+from chainwatch.chain.evm.reads import Holding, Metadata, Readings, Reads
 from chainwatch.chain.evm.step import Step
 from chainwatch.derive.approvals import approvals
 from chainwatch.derive.balances import Holdings
@@ -195,7 +195,8 @@ class Teller:
         events += memory.feeds.updates(block, retracted)
         events += memory.holdings.tell(block, found, retracted)
         read = block.readings
-        changes += [journal.token(token, about) for token, about in read.tokens.items()]
+        # Of a node that gives no state, empty answers say nothing of the token: another start, or node, asks again.
+        changes += [journal.token(token, about) for token, about in read.tokens.items() if _says(about, read)]
         changes += [journal.pool(key, about) for key, about in read.pools.items()]
         if rules.tells_transfers:
             changes += [journal.pool(key, about) for key, about in initialized(block).items()]
@@ -319,6 +320,10 @@ def derived(
         rest.extend(of_logs)
     rest.sort(key=_place)
     return succeeded, [block_new(block, rules.chain, retracted), *rest]
+
+
+def _says(about: Metadata, read: Readings) -> bool:
+    return not read.unreadable or about != Metadata()
 
 
 def _place(event: Event) -> tuple[int, int]:
