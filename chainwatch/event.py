@@ -104,6 +104,7 @@ def _second(seconds: int) -> str:
 _YEAR_9999: Final = 253_402_300_799_999
 
 
+@lru_cache(maxsize=1024)  # the moment of a block is written into each of its events
 def rfc3339(milliseconds: int) -> str:
     """
     Unix time in milliseconds as `2025-06-24T07:00:00.000Z`. A block's time is any 64 bits that a node likes; beyond

@@ -93,8 +93,8 @@ class Teller:
     def questions(self, block: Block, *, again: bool) -> Reads:
         """What has to be read of the state before that block can be told."""
         memory = self._memory
-        if not again and self._rules.tells_transfers:
-            self.known.learn(pools=initialized(block))
+        if not again and self._rules.tells_transfers and (made := initialized(block)):
+            self.known.learn(pools=made)
         return questions(block, self._rules, memory.known, memory.holdings, memory.feeds, again=again)
 
     def learn(self, readings: Readings) -> None:
