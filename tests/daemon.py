@@ -103,13 +103,13 @@ class Daemon:
     async def chain(self, index: int = 0) -> dict[str, Any]:
         return (await self.get("/v1/stats"))["chains"][index]
 
-    async def reached(self, block_hash: str, *, seconds: float = 60) -> None:
-        """Wait until that block is the newest told one."""
+    async def reached(self, block_hash: str, *, seconds: float = 60, index: int = 0) -> None:
+        """Wait until that block is the newest told one, of the chain with that index."""
         seen: Any = None
         try:
             async with asyncio.timeout(seconds):
                 while seen is None or seen["head_hash"] != block_hash:
-                    seen = await self.chain()
+                    seen = await self.chain(index)
                     await asyncio.sleep(0.02)
         except TimeoutError:
             tail = "\n".join(self.stderr.read_text().splitlines()[-30:])

@@ -20,9 +20,16 @@ class Fold:
     def __init__(self) -> None:
         self.ids: set[str] = set()
         self.open: dict[str, dict[str, Any]] = {}
-        self.blocks: dict[int, str] = {}
+        self.chains: dict[str, dict[int, str]] = {}
+        """Of each chain, height -> hash of the blocks that stand."""
         self.retracting = False
         self.count = 0
+
+    @property
+    def blocks(self) -> dict[int, str]:
+        """Those of the one chain that there is."""
+        assert len(self.chains) < 2, self.chains.keys()
+        return next(iter(self.chains.values()), {})
 
     def apply(self, event: dict[str, Any]) -> None:
         self.count += 1
@@ -34,16 +41,18 @@ class Fold:
             assert (undone["type"], undone["data"]) == (event["type"], event["data"])
             if event["type"] == "block_new":
                 number = event["data"]["block_number"]
-                assert self.blocks.pop(number) == event["data"]["block_hash"]
-                assert not any(other > number for other in self.blocks), "retractions go newest block first"
+                blocks = self.chains[event["chain"]]
+                assert blocks.pop(number) == event["data"]["block_hash"]
+                assert not any(other > number for other in blocks), "retractions go newest block first"
             return
         if event["type"] == "block_new":
             data = event["data"]
             number = data["block_number"]
-            assert number not in self.blocks, f"two blocks at height {number}"
-            if self.blocks:
-                assert self.blocks[number - 1] == data["parent_hash"], f"block {number} is no child of the one below"
-            self.blocks[number] = data["block_hash"]
+            blocks = self.chains.setdefault(event["chain"], {})
+            assert number not in blocks, f"two blocks at height {number}"
+            if blocks:
+                assert blocks[number - 1] == data["parent_hash"], f"block {number} is no child of the one below"
+            blocks[number] = data["block_hash"]
         self.open[event["id"]] = event
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
@@ -76,6 +85,11 @@ class Client:
         self._moved = asyncio.Event()
         self._response: aiohttp.ClientResponse | None = None
         self._task = asyncio.create_task(self._run(), name="client")
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why it reads no more."""
+        return self._task.exception() if self._task.done() and not self._task.cancelled() else None
 
     def cut(self) -> None:
         """Drop the connection, wherever it is."""
