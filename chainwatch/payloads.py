@@ -104,46 +104,59 @@ class Transaction(Payload, frozen=True, kw_only=True, gc=False):
     decimals: Count
     nonce: Count
     direction: Annotated[str, _one_of("incoming", "outgoing", "self")] | None
-    """`incoming`, `outgoing` or `self`, seen from the watched wallets; null where none takes part."""
+    """Seen from the watched wallets: `incoming`, `outgoing`, or `self` (from one to itself or to another); null where
+    neither party is one."""
 
 
 class UnconfirmedTransaction(Transaction, frozen=True, kw_only=True, gc=False):
     """A transaction that waits, or waited, in the mempool."""
 
     max_fee_per_gas: Digits | None
-    """Wei that the sender pays at most for a unit of gas; the gas price of transactions before EIP-1559."""
+    """Wei that the sender pays at most for a unit of gas; the gas price of a transaction of before EIP-1559."""
     max_priority_fee_per_gas: Digits | None
-    """Wei of that for who makes the block; null before EIP-1559."""
+    """Wei of that at most for who makes the block; null for a transaction of before EIP-1559."""
 
 
 class TransactionPending(UnconfirmedTransaction, frozen=True, kw_only=True, gc=False):
     TYPE = "transaction_pending"
     CATEGORY = "transaction"
-    DESCRIPTION = "A transaction was seen in the mempool: it may be included, replaced, or dropped."
+    DESCRIPTION = (
+        "A transaction was seen in the mempool: it may be included, replaced, or dropped. Told once for each hash; its "
+        "`timestamp` is when it was seen."
+    )
 
 
 class TransactionReplaced(UnconfirmedTransaction, frozen=True, kw_only=True, gc=False):
     TYPE = "transaction_replaced"
     CATEGORY = "transaction"
-    DESCRIPTION = "Another transaction of the same sender with the same nonce took the place of one that was pending."
+    DESCRIPTION = (
+        "Another transaction of the same sender with the same nonce took the place of one that was told as pending. "
+        "Blocks have the last word: where the other was only seen in a mempool, this one may be included after all, "
+        "and is then told as confirmed."
+    )
 
     replaced_by: Hash
     """Hash of the other transaction."""
     kind: Annotated[str, _one_of("cancel", "speed_up")]
-    """`cancel`: the other sends nothing, to its own sender. `speed_up`: any other."""
+    """`cancel`: the other sends nothing, to its own sender. `speed_up`: any other, whatever it does."""
     block_number: Count | None
-    """The block that includes the other; null while that is pending itself."""
+    """The block that includes the other; null where that was seen in a mempool, and is pending itself. With a block,
+    the event is retracted when that block is orphaned."""
     block_hash: Hash | None
+    """The hash of that block."""
 
 
 class TransactionDropped(UnconfirmedTransaction, frozen=True, kw_only=True, gc=False):
     TYPE = "transaction_dropped"
     CATEGORY = "transaction"
-    DESCRIPTION = "A pending transaction is gone, and was not included."
+    DESCRIPTION = (
+        "A transaction that was told as pending is gone from the mempool, and was not included. Somebody may still "
+        "have it and send it again: it is then told as confirmed, and this was true in its time."
+    )
 
     reason: Annotated[str, _one_of("gone", "nonce_used", "expired")]
-    """`gone`: the node does not know it any more; `nonce_used`: the sender's nonce has moved past it; `expired`: it
-    waited too long."""
+    """`gone`: no endpoint has known it for `dropped_after`. `nonce_used`: its sender's nonce has moved past it, by a
+    transaction that was not seen. `expired`: it has waited for three hours."""
 
 
 class IncludedTransaction(Transaction, frozen=True, kw_only=True, gc=False):
@@ -171,8 +184,9 @@ class TransactionFailed(IncludedTransaction, frozen=True, kw_only=True, gc=False
     DESCRIPTION = "A transaction was included and reverted. Told at inclusion, and never as confirmed."
 
     revert_reason: str | None
-    """The text of the revert, the meaning of a panic, or the name or selector of a custom error; null where the node
-    does not tell."""
+    """The text of the revert, the meaning of a panic, or the name or selector of a custom error: by a trace where the
+    node has that, else by calling the same at the parent block. The contract's own words, which may lie. Null where the
+    node does not tell."""
 
 
 # --- wallets ------------------------------------------------------------------------------------------------------
@@ -184,17 +198,23 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: Annotated[
         str, _one_of("value", "gas", "blob_fee", "withdrawal", "tip", "internal", "transfer", "wrap", "unwrap")
     ]
-    """`value`, `gas`, `blob_fee`, `withdrawal`, `tip`, `internal`, `transfer`, `wrap`, `unwrap`."""
+    """`value`: of a transaction. `gas`: what the sender paid for it, the part of a rollup's layer below included.
+    `blob_fee`: EIP-4844. `withdrawal`: of a validator's stake. `tip`: what transactions paid to the wallet for making
+    the block. `internal`: native currency that a contract passed on. `transfer`: of the token. `wrap`, `unwrap`: native
+    currency that became the token, or became itself again."""
     amount: Signed
     """Base units."""
     tx_hash: Hash | None
-    """Null for withdrawals of validators and tips."""
+    """Null for `withdrawal` and `tip`."""
 
 
 class BalanceChanged(Payload, frozen=True, kw_only=True, gc=False):
     TYPE = "balance_changed"
     CATEGORY = "wallet"
-    DESCRIPTION = "The balance of a watched wallet, read at this block, is another than the one told before."
+    DESCRIPTION = (
+        "The balance of a watched wallet, of the native currency or a listed token, read from the state at this block, "
+        "is another than the one told before."
+    )
 
     address: Address
     token: str
@@ -207,8 +227,10 @@ class BalanceChanged(Payload, frozen=True, kw_only=True, gc=False):
     delta: Signed
     """`balance` minus `previous_balance`."""
     causes: list[Cause]
+    """What is known to have moved it; empty where nothing is."""
     unattributed: Signed
-    """Signed: `delta` minus the sum of the causes. "0" when all is explained."""
+    """`delta` minus the sum of the causes, signed; "0" when all is explained. Else something that no log and no
+    transaction shows: native currency from a contract (see `internal_transfers`), a rebase, a fee on the transfer."""
     block_number: Count
     block_hash: Hash
 
@@ -228,9 +250,11 @@ class WalletMovement(Payload, frozen=True, kw_only=True, gc=False):
     token_id: Digits | None
     """ERC-721, ERC-1155; null otherwise."""
     kind: Annotated[str, _one_of("native", "internal", "token", "withdrawal")]
-    """`native`, `internal`, `token` or `withdrawal`."""
+    """`native`: the value of a transaction. `internal`: native currency that a contract passed on. `token`: a token, or
+    native currency that was wrapped. `withdrawal`: of a validator's stake."""
     known_token: bool
-    """False: the token is not a configured one. Anybody can make such a transfer up: it may be spam."""
+    """True for the native currency, listed tokens, and the contract that wraps the native currency. False: anybody can
+    make such a token and such a transfer up; it may be spam, whatever `token` says."""
     tx_hash: Hash | None
     """Null for a withdrawal."""
     transaction_index: Count | None
@@ -243,13 +267,19 @@ class WalletMovement(Payload, frozen=True, kw_only=True, gc=False):
 class WalletIncoming(WalletMovement, frozen=True, kw_only=True, gc=False):
     TYPE = "wallet_incoming"
     CATEGORY = "wallet"
-    DESCRIPTION = "A watched wallet received value: native currency, by a transaction or inside one, or a token."
+    DESCRIPTION = (
+        "A watched wallet received value: native currency, by a transaction or inside one, or a token. An amount of 0 "
+        "moves nothing, and is not told."
+    )
 
 
 class WalletOutgoing(WalletMovement, frozen=True, kw_only=True, gc=False):
     TYPE = "wallet_outgoing"
     CATEGORY = "wallet"
-    DESCRIPTION = "Value left a watched wallet: native currency, by a transaction or inside one, or a token."
+    DESCRIPTION = (
+        "Value left a watched wallet: native currency, by a transaction or inside one, or a token. Gas is no value: "
+        "that is among the causes of `balance_changed`."
+    )
 
 
 # --- tokens -------------------------------------------------------------------------------------------------------
@@ -265,7 +295,7 @@ class TokenTransfer(Payload, frozen=True, kw_only=True, gc=False):
     token: str | None
     """The configured symbol, else the one that the contract claims: anybody can call a token USDC."""
     token_name: str | None
-    """As the contract claims; null where it claims none, and for configured tokens."""
+    """What the contract claims to be called; null where it claims nothing, and for configured tokens."""
     token_address: Address
     decimals: Count | None
     from_: Address = msgspec.field(name="from")
@@ -297,7 +327,8 @@ class TokenApproval(Payload, frozen=True, kw_only=True, gc=False):
     amount: Digits | None
     """Base units; null for ERC-721 and approvals for all."""
     unlimited: bool
-    """The amount is the largest that there is, or everything is approved (`approved_for_all`)."""
+    """The amount is more than anybody owns (2^255 and up, or the largest that the contract can count), or everything is
+    approved (`approved_for_all`)."""
     revoked: bool
     """The spender may spend nothing from now on."""
     token_id: Digits | None
@@ -316,14 +347,19 @@ class TokenApproval(Payload, frozen=True, kw_only=True, gc=False):
 class TokenSwap(Payload, frozen=True, kw_only=True, gc=False):
     TYPE = "token_swap"
     CATEGORY = "token"
-    DESCRIPTION = "A pool exchanged one token for another: Uniswap v2, v3, v4, PancakeSwap v3, and their forks."
+    DESCRIPTION = (
+        "A pool exchanged one token for another: Uniswap v2, v3, v4, PancakeSwap v3, and their forks, which write the "
+        "same logs. Anybody can write such a log with any amounts: know your pools."
+    )
 
     protocol: Annotated[str, _one_of("uniswap_v2", "uniswap_v3", "uniswap_v4", "pancakeswap_v3")]
-    """`uniswap_v2`, `uniswap_v3`, `uniswap_v4` or `pancakeswap_v3`: whose events the pool writes."""
+    """`uniswap_v2`, `uniswap_v3`, `uniswap_v4` or `pancakeswap_v3`: in whose form the pool writes its logs, not who
+    runs it. SushiSwap writes as `uniswap_v2`."""
     pool: Annotated[str, msgspec.Meta(pattern="^0x([0-9a-fA-F]{40}|[0-9a-f]{64})$")]
     """Address of the pool; of Uniswap v4 the id of the pool, 32 bytes."""
     manager: Address | None = None
-    """Uniswap v4: the contract that holds the pool, and wrote this. Null otherwise. Anybody can write any id."""
+    """Uniswap v4: the contract that holds the pool, and wrote this; null otherwise. Check that it is Uniswap's
+    PoolManager: any contract can write any id."""
     sender: Address
     recipient: Address | None
     """Null for Uniswap v4, which does not tell."""
@@ -353,7 +389,10 @@ class TokenSwap(Payload, frozen=True, kw_only=True, gc=False):
 class PriceUpdate(Payload, frozen=True, kw_only=True, gc=False):
     TYPE = "price_update"
     CATEGORY = "price"
-    DESCRIPTION = "A price changed: of a Chainlink feed on a chain, of CoinGecko, or of CoinMarketCap."
+    DESCRIPTION = (
+        "A price changed: of a Chainlink feed on a chain, of CoinGecko, or of CoinMarketCap. That of a chain is "
+        "retracted with its block; the others belong to no block, and `chain` is null."
+    )
 
     symbol: str
     quote: str
@@ -370,13 +409,15 @@ class PriceUpdate(Payload, frozen=True, kw_only=True, gc=False):
     round_id: Digits | None
     """Chainlink: the round as the proxy counts it (phase << 64 | round); null otherwise."""
     updated_at: Moment
-    """When the source says that this became the price. RFC 3339."""
+    """When the source says that this became the price, RFC 3339; the event's `timestamp` too."""
     tx_hash: Hash | None
-    """Chainlink: the transaction that brought it; null otherwise, and where the price was read."""
+    """Chainlink: the transaction that brought it; null otherwise, and where the price was read from the feed: the first
+    one, and after a change of the aggregator."""
     log_index: Count | None
     block_number: Count | None
     """Chainlink: the block that brought it; null otherwise."""
     block_hash: Hash | None
+    """The hash of that block."""
 
 
 # --- the health of it all -----------------------------------------------------------------------------------------
@@ -390,13 +431,17 @@ class ChainStatus(Payload, frozen=True, kw_only=True, gc=False):
     state: Annotated[
         str, _one_of("connecting", "connected", "syncing", "degraded", "stalled", "disconnected", "halted")
     ]
-    """`connecting`, `connected`, `syncing`, `degraded`, `stalled`, `disconnected` or `halted`."""
+    """`connecting`: no endpoint has answered yet, or no block was told. `connected`: all is well. `syncing`: blocks
+    behind the node, or the node behind what was told. `degraded`: it works, but not by the preferred endpoint, or with
+    failures. `stalled`: no new block for `stall_after`. `disconnected`: no endpoint answers. `halted`: nothing more is
+    told, after a reorganisation beyond `max_reorg_depth` or finality until somebody looks, or for want of room on the
+    disk."""
     endpoint: str | None
     """The endpoint in use, its path and query left out."""
     head: Count | None
     """Number of the newest block in the log."""
     lag_seconds: float | None
-    """Age of that block."""
+    """Age of that block when this was told."""
     reason: str | None
 
 
@@ -413,14 +458,19 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class WalletStatus(Payload, frozen=True, kw_only=True, gc=False):
     TYPE = "wallet_status"
     CATEGORY = "system"
-    DESCRIPTION = "A wallet is new on a chain, was read for the first time, or is watched no more."
+    DESCRIPTION = (
+        "A wallet is new on a chain, its balances were read for the first time (all, or that of a token that was newly "
+        "listed), or it is watched no more."
+    )
 
     address: Address
     name: str
     state: Annotated[str, _one_of("syncing", "watching", "removed")]
-    """`syncing`: known, and not read yet; `watching`: `balances` are its first reading; `removed`."""
+    """`syncing`: known, and not read yet. `watching`: `balances` are its first reading, at a block. `removed`: the
+    daemon was started without it."""
     balances: list[Balance]
-    """What was read for the first time, native currency first; later changes are told by `balance_changed`."""
+    """What was read for the first time, native currency first; what changes from then on is told by `balance_changed`.
+    """
     block_number: Count | None
     """The block at which it was read; null where nothing was."""
     block_hash: Hash | None
@@ -432,9 +482,11 @@ class SourceStatus(Payload, frozen=True, kw_only=True, gc=False):
     DESCRIPTION = "A source of prices changed its state."
 
     source: str
-    """`coingecko`, `coinmarketcap`, or `chainlink:ETH/USD`."""
+    """`coingecko`, `coinmarketcap`, or `chainlink:ETH/USD`; `coingecko:2` where there are several of one kind, which
+    differ in their address or key."""
     state: Annotated[str, _one_of("ok", "limited", "failing")]
-    """`ok`, `limited` (too many requests, or the month's are used up) or `failing`."""
+    """`ok`: all of its prices were told. `limited`: too many requests, or the month's are used up, or nearly.
+    `failing`: no answer, one that lacks a price, or a feed that is silent for longer than its heartbeat."""
     reason: str | None
 
 

@@ -1,5 +1,6 @@
 """
-Writes chainwatch-events.7 from the catalogue: `python man/build.py`, after every change of chainwatch/payloads.py.
+Writes chainwatch-events.7 from its prose (chainwatch-events.7.in) and the catalogue (chainwatch/payloads.py):
+`python man/build.py`, after every change of either.
 
 The page is checked in, since who builds a package has no use for a build step; a test holds it against this.
 """
@@ -20,63 +21,10 @@ from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 PAGE: Final = Path(__file__).parent / "chainwatch-events.7"
-DATE: Final = "November 21, 2026"
+PROSE: Final = Path(__file__).parent / "chainwatch-events.7.in"
 
-_HEAD: Final = r"""
-.\" Made by man/build.py from chainwatch/payloads.py: change that.
-.Dd {date}
-.Dt CHAINWATCH-EVENTS 7
-.Os
-.Sh NAME
-.Nm chainwatch-events
-.Nd every event that chainwatch tells
-.Sh DESCRIPTION
-An event is one fact in the past tense: a JSON object, one line in a stream.
-More fields and more types can come with any release: ignore what you do not
-know.
-.Pp
-Amounts are whole numbers of base units in decimal digits, as strings, beside
-their
-.Cm decimals :
-never a float, never rounded.
-Hashes are lower case; addresses have the checksum of EIP-55.
-What strangers chose, such as names of tokens and reasons of failures, is cut,
-and its control and invisible characters are written out as
-.Ql \eu001b .
-.Pp
-The names of types and categories are taken in filters, singular or plural.
-.Ic chainwatch schema
-prints the same as JSON Schema, and a daemon serves it at
-.Pa /schema.json ,
-its streams at
-.Pa /asyncapi.json .
-.Sh EVERY EVENT
-"""
-
-_RETRACTIONS: Final = """
-.Ss Retractions
-When the block of an event is orphaned, the event is told once more with
-.Cm removed
-and
-.Cm retracts ,
-the same data and an id of its own: undo it.
-First comes
-.Cm chain_reorg ,
-then the retractions, newest block first, then the new blocks, oldest first.
-Who applies events and undoes what is retracted holds the canonical chain at
-every moment.
-"""
-
-_CUSTOM: Final = """
-.Sh CUSTOM EVENTS
-Clients can publish types of their own, with any JSON object as
-.Cm data .
-"""
-
-_TAIL: Final = """
-.Sh SEE ALSO
-.Xr chainwatch 1
-"""
+_PLACE: Final = re.compile(r"@(fields|types|example) (\w+)@")
+"""A line of the prose where the catalogue speaks."""
 
 
 def page() -> str:
@@ -86,20 +34,17 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     forms = schema.definitions([*PAYLOADS, "custom"], "{name}")
-    yield from _HEAD.format(date=DATE).strip().splitlines()
-    yield from _fields(forms["event"])
-    yield from _RETRACTIONS.strip().splitlines()
-    for category, types in sorted(CATEGORIES.items(), key=lambda item: list(PAYLOADS).index(_first(item[1]))):
-        yield f".Sh {category.upper()} EVENTS"
-        for name in (name for name in PAYLOADS if name in types):
-            yield from _type(name, forms)
-    yield from _CUSTOM.strip().splitlines()
-    yield from _example(msgspec.to_builtins(CUSTOM))
-    yield from _TAIL.strip().splitlines()
-
-
-def _first(types: frozenset[str]) -> str:
-    return next(name for name in PAYLOADS if name in types)
+    for line in PROSE.read_text("utf-8").splitlines():
+        match _PLACE.fullmatch(line):
+            case None:
+                yield line
+            case found if found[1] == "fields":
+                yield from _fields(forms[found[2]])
+            case found if found[1] == "types":
+                for name in (name for name in PAYLOADS if name in CATEGORIES[found[2]]):
+                    yield from _type(name, forms)
+            case _:
+                yield from _example(msgspec.to_builtins(CUSTOM))
 
 
 def _type(name: str, forms: dict[str, Any]) -> Iterator[str]:
