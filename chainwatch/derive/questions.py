@@ -8,7 +8,7 @@ a trace names).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from chainwatch.chain.evm.block import Block, RpcLog
 from chainwatch.chain.evm.reads import Reads
@@ -35,21 +35,25 @@ def questions(
     *,
     again: bool,
 ) -> Reads:
-    """What to read; `again`: the block has the answers of the first round."""
+    """
+    What to read; `again`: the block has the answers of the first round. Where that asked for nothing, there is no
+    second one.
+    """
+    pools = candidates(block, rules)
+    of_pools = _of_pools(pools, known) if pools else ()
     if again:
         return Reads(
             balances=holdings.touched(block, flows(block, rules)) if _traces(block, rules) else (),
-            tokens=tuple(sorted({token for token in _of_pools(block, rules, known) if not known.has_token(token)})),
+            tokens=tuple(sorted(token for token in of_pools if not known.has_token(token))),
         )
     traces = _traces(block, rules)
-    pools = candidates(block, rules)
     return Reads(
         balances=() if traces or not rules.wallets else holdings.touched(block, flows(block, rules)),
         moves=traces,
         reverts=tuple(_unexplained(block, rules)),
-        tokens=tuple(sorted({token for token in _of_logs(block, rules) if not known.has_token(token)})),
+        tokens=tuple(sorted({token for token in (*_of_logs(block, rules), *of_pools) if not known.has_token(token)})),
         pools=tuple(sorted(pool for pool in pools if pool not in known.pools)) if pools else (),
-        feeds=feeds.asks(block),
+        feeds=feeds.asks(block) if rules.feeds else (),
     )
 
 
@@ -89,8 +93,6 @@ def _names(log: RpcLog, digits: set[str]) -> bool:
     return any(topic[-40:].lower() in digits for topic in log.topics[1:])
 
 
-def _of_pools(block: Block, rules: Rules, known: Known) -> Iterator[str]:
-    for key in candidates(block, rules):
-        pool = known.pools.get(key)
-        if pool is not None:
-            yield from (token for token in (pool.token0, pool.token1) if token)
+def _of_pools(pools: Iterable[str], known: Known) -> set[str]:
+    found = (known.pools.get(key) for key in pools)
+    return {token for pool in found if pool is not None for token in (pool.token0, pool.token1) if token}

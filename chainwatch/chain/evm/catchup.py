@@ -56,7 +56,7 @@ class CatchUp:
     def _read(self, endpoint: Endpoint, block: Block) -> Block | Coroutine[Any, Any, Block]:
         """The block with all that has to be read of the state behind it."""
         first = self._sink.questions(block, again=False)
-        if first == NOTHING and self._sink.questions(block, again=True) == NOTHING:
+        if first == NOTHING:
             return block
         return self._ask(endpoint, block, first)
 
