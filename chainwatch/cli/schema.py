@@ -11,10 +11,14 @@ import typer
 def schema(
     types: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TYPE", help="Only these types or categories.", show_default=False),
+        typer.Argument(metavar="TYPE", hidden=True),  # the text below says it: typer would add «<list[str]>»
     ] = None,
 ) -> None:
-    """Print the JSON Schema of events: of all, or of some types."""
+    """
+    Print the JSON Schema of events: of all, or of the types and categories that are named.
+
+    It is what a daemon serves at /schema.json. chainwatch-events(7) says the same for people.
+    """
     import msgspec
 
     from chainwatch import schema as schemas
