@@ -174,6 +174,7 @@ class Teller:
             memory.orphaned[header.hash] = (header.number, count)
             memory.waiting.pop(header.number, None)
             changes.append(self._journal.orphaned(header.number, header.hash, count))
+        memory.holdings.rewind(ancestor.number)
         memory.feeds.rewind(ancestor.number)
         changes.append(self._journal.drop_from("open", ancestor.number + 1))
         changes.append(self._journal.drop_from("waiting", ancestor.number + 1))

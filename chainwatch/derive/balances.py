@@ -6,6 +6,9 @@ arrived. So the numbers are read, and transactions, traces and logs are only the
 `unattributed`. A pair of token and wallet is read where something in the block could have moved it, and all of them now
 and then at the tip (an audit), so that nothing stays hidden.
 
+What a block tells hangs on the block alone, never on when it was asked about: blocks are asked about ahead of being
+told, and what was not known yet when a block was asked may be known when it is told.
+
 Pure, but for the memory of what was told. A step may fail half-way, so changes are noted until `settle` or `undo`.
 """
 
@@ -48,17 +51,24 @@ class Holdings:
         self.stale: set[Holding] = set()
         """May have moved without being read."""
         self._before: dict[Holding, int | None] = {}
-        self._backlog: dict[Holding, list[Cause]] = {}
+        self._backlog: dict[Holding, tuple[tuple[int, Cause], ...]] = {}
+        """What moved in blocks that could not be read, with their heights: it explains the next reading."""
         self._blind = False
+        """The node has lost the state of the blocks that are told now."""
+        self._settled = self._memory()
 
     # --- what to read ---
 
     def touched(self, block: Block, found: Iterable[Flow]) -> tuple[Holding, ...]:
         """The pairs that the block could have moved, and those that were never read."""
+        if not self._rules.wallets or (self._blind and block.header.number % PROBE):
+            return ()
+        return tuple(sorted(self._moved(block, found) | self.missing))
+
+    def _moved(self, block: Block, found: Iterable[Flow]) -> set[Holding]:
+        """The pairs that the block could have moved, as far as the block tells."""
         rules = self._rules
         wallets = rules.wallets
-        if not wallets or (self._blind and block.header.number % PROBE):
-            return ()
         pairs = {(flow.token, flow.wallet) for flow in found}
         for transaction in block.transactions:
             pairs.add(("", transaction.from_.lower()))
@@ -68,9 +78,7 @@ class Holdings:
             pairs.update(("", wallet) for wallet in wallets)
         if rules.tokens:
             pairs.update(self._mentioned(block))
-        pairs |= self.missing
-        pairs &= self._wanted
-        return tuple(sorted(pairs))
+        return pairs & self._wanted
 
     def _mentioned(self, block: Block) -> Iterable[Holding]:
         """Any log of a listed token that names a wallet, whatever it says of it."""
@@ -93,20 +101,27 @@ class Holdings:
         if not self._rules.wallets:
             return []
         readings = block.readings
-        if readings.unreadable or (self._blind and not readings.balances):
-            self._blind = True
-            self._remember(block, found)
-            return []
-        self._blind = False
-        read = [(pair, held) for pair, held in readings.balances.items() if held is not None and pair in self._wanted]
-        changed = [(pair, held) for pair, held in read if pair in self.told and self.told[pair] != held]
+        moved = self._moved(block, found)
+        self._blind = readings.unreadable or (self._blind and not readings.balances)
+        self._leave(block, found, moved - readings.balances.keys())
+        # A pair that nothing moved was asked for because it was not known then. What it says is left to the next
+        # audit, so that two daemons, of which one asks further ahead than the other, tell the same.
+        self.stale.update(
+            pair for pair, held in readings.balances.items() if pair not in moved and self.told.get(pair, held) != held
+        )
+        read = {
+            pair: held
+            for pair, held in readings.balances.items()
+            if pair in self._wanted and (pair in moved or pair not in self.told)
+        }
+        changed = [(pair, held) for pair, held in read.items() if held is not None and self._differs(pair, held)]
         causes = _causes(block, found, self._rules) if changed else {}
         events = [
             self._changed(block.header, pair, held, causes.get(pair, []), rfc3339(block.arrived), "", retracted)
             for pair, held in changed
         ]
         events += self._first(block.header, read, rfc3339(block.arrived), retracted)
-        self._read(readings.balances)
+        self._read(read)
         return events
 
     def audit(self, header: Header, balances: Mapping[Holding, int | None], now: str, count: int) -> list[Event]:
@@ -114,15 +129,19 @@ class Holdings:
         What a reading of everything at the tip `header` shows that no block told. `count` tells audits of one block
         apart.
         """
-        read = [(pair, held) for pair, held in balances.items() if held is not None and pair in self._wanted]
+        self._blind = False
+        read = {pair: held for pair, held in balances.items() if pair in self._wanted}
         events = [
             self._changed(header, pair, held, [], now, f"audit {count}", 0)
-            for pair, held in read
-            if pair in self.told and self.told[pair] != held
+            for pair, held in read.items()
+            if held is not None and self._differs(pair, held)
         ]
         events += self._first(header, read, now, f"audit {count}")
-        self._read(balances)
+        self._read(read)
         return events
+
+    def _differs(self, pair: Holding, held: int) -> bool:
+        return self.told.get(pair, held) != held
 
     def _read(self, pairs: Iterable[Holding]) -> None:
         for pair in pairs:
@@ -150,7 +169,7 @@ class Holdings:
         listed = rules.tokens.get(token)
         before = self.told[pair]
         self._set(pair, held)
-        causes = [*self._backlog.get(pair, ()), *causes]
+        causes = [*(cause for _, cause in self._backlog.get(pair, ())), *causes]
         delta = held - before
         return Event(
             id=event_id(
@@ -176,13 +195,13 @@ class Holdings:
         )  # fmt: skip
 
     def _first(
-        self, header: Header, read: Iterable[tuple[Holding, int]], observed: str, retracted: int | str
+        self, header: Header, read: Mapping[Holding, int | None], observed: str, retracted: int | str
     ) -> list[Event]:
         """One `wallet_status` for each wallet of which something was read for the first time."""
         rules = self._rules
         news: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for (token, wallet), held in read:
-            if (token, wallet) not in self.told:
+        for (token, wallet), held in read.items():
+            if held is not None and (token, wallet) not in self.told:
                 self._set((token, wallet), held)
                 news[wallet].append((token, held))
         return [
@@ -217,18 +236,26 @@ class Holdings:
             balance=str(held),
         )
 
-    def _remember(self, block: Block, found: Sequence[Flow]) -> None:
-        """A block whose state is gone: what it moved is explained at the next reading."""
-        causes = _causes(block, found, self._rules)
-        for pair, some in causes.items():
-            if pair in self.told:
-                self._backlog.setdefault(pair, []).extend(some)
-                self.stale.add(pair)
+    def _leave(self, block: Block, found: Sequence[Flow], unread: set[Holding]) -> None:
+        """The block may have moved these and they were not read: what it moved is explained at the next reading."""
+        unread &= self.told.keys()
+        if not unread:
+            return
+        self.stale |= unread
+        for pair, some in _causes(block, found, self._rules).items():
+            if pair in unread:
+                late = tuple((block.header.number, cause) for cause in some)
+                self._backlog[pair] = self._backlog.get(pair, ()) + late
         if sum(map(len, self._backlog.values())) > _BACKLOG:
             self._backlog.clear()
-        self.stale.update(self.told)
 
     # --- retractions, and steps that fail ---
+
+    def rewind(self, ancestor: int) -> None:
+        """The blocks above `ancestor` are orphaned: they explain nothing any more."""
+        self._backlog = {
+            pair: tuple(late for late in some if late[0] <= ancestor) for pair, some in self._backlog.items()
+        }
 
     def retract(self, event: Event) -> None:
         """Undo what an event told. Its `data` was read back from the journal, so it is a dict."""
@@ -258,6 +285,7 @@ class Holdings:
         """What changed since the last time: to be kept. None: forget it."""
         changed = {pair: self.told.get(pair) for pair in self._before}
         self._before.clear()
+        self._settled = self._memory()
         return changed
 
     def undo(self) -> None:
@@ -265,6 +293,12 @@ class Holdings:
         for pair, held in self._before.items():
             self._put(pair, held)
         self._before.clear()
+        missing, stale, backlog, self._blind = self._settled
+        self.missing, self.stale, self._backlog = set(missing), set(stale), dict(backlog)
+
+    def _memory(self) -> tuple[set[Holding], set[Holding], dict[Holding, tuple[tuple[int, Cause], ...]], bool]:
+        """All but what was told, which is too much to copy each time; the rest is little, as a rule."""
+        return set(self.missing), set(self.stale), dict(self._backlog), self._blind
 
 
 def _pair(data: Mapping[str, Any]) -> Holding:
