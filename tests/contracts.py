@@ -47,7 +47,11 @@ def bytecode(name: str) -> str:
     if name in _PUBLISHED:
         code = json.loads((installed_packages() / _PUBLISHED[name]).read_text())["bytecode"]
         return code if code.startswith("0x") else f"0x{code}"
-    return json.loads((FOLDER / "Markets.json").read_text())["contracts"][name]["bytecode"]
+    for file in ("Markets.json", "Tokens.json"):
+        contracts = json.loads((FOLDER / file).read_text())["contracts"]
+        if name in contracts:
+            return contracts[name]["bytecode"]
+    raise KeyError(name)
 
 
 # --- calls --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anvil import Anvil
 from daemon import Daemon
@@ -158,11 +158,14 @@ class Scene:
             assert [one for one in retracted if one in mine] == mine[::-1]
 
 
+S = TypeVar("S", bound=Scene)
+
+
 @contextlib.asynccontextmanager
-async def played(node: Anvil, folder: Path, **tables: Any) -> AsyncIterator[Scene]:
+async def played(node: Anvil, folder: Path, kind: type[S] = Scene, **tables: Any) -> AsyncIterator[S]:
     """The daemon with these tables of its configuration follows the node."""
     async with Daemon(folder, **tables) as daemon:
-        scene = Scene(node, daemon)
+        scene = kind(node, daemon)
         try:
             await scene.settled()
             yield scene

@@ -61,14 +61,25 @@ contract Title {
     string public constant symbol = "TITLE";
     string public constant name = "Titles";
     mapping(uint256 => address) public ownerOf;
+    mapping(address => uint256) public balanceOf;
 
     function supportsInterface(bytes4 id) external pure returns (bool) {
         return id == 0x01ffc9a7 || id == 0x80ac58cd;
     }
 
     function mint(address to, uint256 id) external {
+        require(ownerOf[id] == address(0), "TITLE: taken");
         ownerOf[id] = to;
+        balanceOf[to] += 1;
         emit Transfer(address(0), to, id);
+    }
+
+    function transferFrom(address from, address to, uint256 id) external {
+        require(ownerOf[id] == from && from == msg.sender, "TITLE: not yours");
+        ownerOf[id] = to;
+        balanceOf[from] -= 1;
+        balanceOf[to] += 1;
+        emit Transfer(from, to, id);
     }
 
     function approve(address to, uint256 id) external {
