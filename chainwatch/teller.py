@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from chainwatch.chain.evm.block import Block, Header
 from chainwatch.chain.evm.head import Window
-from chainwatch.chain.evm.reads import Holding, Metadata, Readings, Reads
+from chainwatch.chain.evm.reads import Holding, Metadata, Pool as Tokens, Readings, Reads
 from chainwatch.chain.evm.step import Step
 from chainwatch.derive.approvals import approvals
 from chainwatch.derive.balances import Holdings
@@ -48,6 +49,16 @@ class Memory(msgspec.Struct, kw_only=True):
     known: Known
     feeds: Feeds
     pool: Pool
+
+
+class _Derived(NamedTuple):
+    """What a block tells by itself."""
+
+    succeeded: list[Included]
+    """The transactions that wait for confirmations."""
+    events: list[Event]
+    """In their order, but for balances, which come last."""
+    balances: list[Event]
 
 
 class Teller:
@@ -112,12 +123,14 @@ class Teller:
         `told`: height of each orphaned block -> its events as they were told. `now`: Unix milliseconds. `ValueError`
         where a part of a block is malformed: then nothing is remembered of the step.
         """
-        memory = self._memory
-        before = copy.copy(self.checkpoint), memory.waiting.copy(), memory.orphaned.copy(), memory.feeds.known
+        memory, feeds = self._memory, self._memory.feeds
+        before = copy.copy(self.checkpoint), memory.waiting.copy(), memory.orphaned.copy()
+        prices = feeds.known, feeds.top
         try:
             return self._step(step, told, now)
         except BaseException:
-            self.checkpoint, memory.waiting, memory.orphaned, memory.feeds.known = before
+            self.checkpoint, memory.waiting, memory.orphaned = before
+            feeds.known, feeds.top = prices
             memory.holdings.undo()
             raise
 
@@ -139,10 +152,10 @@ class Teller:
         derived = [self._derive(block, changes) for block in step.blocks]
         if step.orphaned:
             self._remember(self.pool.orphaned(step.orphaned), changes)
-        for block, (succeeded, own) in zip(step.blocks, derived, strict=True):
+        for block, told_of in zip(step.blocks, derived, strict=True):
             if mark.first is None:
                 mark.first = block.header.number
-            self._tell(block, succeeded, own, events, changes, top=top)
+            self._tell(block, told_of, events, changes, top=top)
         mark.headers = headers
         mark.peaks = [(ancestor, peak) for ancestor, peak in mark.peaks if peak > top]
         changes.append(self._journal.drop_below("open", top - self._max_depth))
@@ -186,33 +199,32 @@ class Teller:
             mark.first = None if not blocks else blocks[0].header.number
             mark.peaks = []
 
-    def _derive(self, block: Block, changes: list[Change]) -> tuple[list[Included], list[Event]]:
-        """What the block tells by itself: the transactions that wait for confirmations, and its events in order."""
+    def _derive(self, block: Block, changes: list[Change]) -> _Derived:
+        """What the block tells by itself."""
         rules, memory, journal = self._rules, self._memory, self._journal
         retracted = self._retracted(block.header.hash)
         known = memory.known
         found = flows(block, rules)
         succeeded, events = derived(block, found, rules, known, retracted)
         events += memory.feeds.updates(block, retracted)
-        events += memory.holdings.tell(block, found, retracted)
+        balances = memory.holdings.tell(block, found, retracted)
         read = block.readings
-        # Of a node that gives no state, empty answers say nothing of the token: another start, or node, asks again.
+        # Of a node that gives no state, empty answers say nothing: another start, or node, asks again.
         changes += [journal.token(token, about) for token, about in read.tokens.items() if _says(about, read)]
-        changes += [journal.pool(key, about) for key, about in read.pools.items()]
+        changes += [journal.pool(key, about) for key, about in read.pools.items() if _says(about, read)]
         if rules.tells_transfers:
             changes += [journal.pool(key, about) for key, about in initialized(block).items()]
-        return succeeded, events
+        return _Derived(succeeded, events, balances)
 
-    def _tell(
-        self, block: Block, succeeded: list[Included], own: list[Event], events: list[Event], changes: list[Change],
-        *, top: int,
-    ) -> None:  # fmt: skip
+    def _tell(self, block: Block, derived: _Derived, events: list[Event], changes: list[Change], *, top: int) -> None:
         """The events of one new block, and of the confirmations that it brings to older ones."""
+        succeeded, own = derived.succeeded, derived.events
         rules, journal, number, memory = self._rules, self._journal, block.header.number, self._memory
         if rules.tells_pending:
             told = memory.pool.included(block, self._retracted(block.header.hash))
             self._remember(told, changes)
             own += told.events
+        own += derived.balances
         events.extend(own)
         if number > top - self._max_depth:
             changes.append(journal.open(number, self.checkpoint.step, own))
@@ -323,8 +335,8 @@ def derived(
     return succeeded, [block_new(block, rules.chain, retracted), *rest]
 
 
-def _says(about: Metadata, read: Readings) -> bool:
-    return not read.unreadable or about != Metadata()
+def _says(about: Metadata | Tokens, read: Readings) -> bool:
+    return not read.unreadable or about != type(about)()
 
 
 def _place(event: Event) -> tuple[int, int]:

@@ -134,6 +134,11 @@ class Daemon:
     def finality(self, **marks: Header) -> list[str]:
         return self._commit(*self.teller.finality(marks, 1_700_000_000_000))
 
+    def pushed(self, transaction: RpcTransaction) -> list[str]:
+        """A node pushes that transaction of its mempool."""
+        told = self.teller.pool.seen(transaction, 1_700_000_000_000)
+        return self._commit(told.events, [self.journal.pending(waiting) for waiting in told.keep])
+
     def audit(self, truth: Mapping[Holding, int]) -> list[str]:
         """All balances are read at the tip."""
         found = Readings(balances={pair: truth.get(pair) for pair in self.teller.holdings.wanted})
@@ -174,5 +179,7 @@ def short(event: dict[str, Any]) -> str:
     if kind == "reorg":
         return f"reorg {data['depth']}"
     depth = f"({data['confirmations']})" if kind == "confirmed" else ""
+    if data.get("block_hash") is None:
+        return str(kind)
     name = bytes.fromhex(data["block_hash"][2:]).lstrip(b"\0").decode()
     return f"{'-' if event.get('removed') else ''}{kind}{depth} {name}"

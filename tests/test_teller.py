@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from dialogue import ALICE, BOB, COIN, RULES, Daemon, block, hash_of, header
 
-from chainwatch.chain.evm.block import Block, Header
+from chainwatch.chain.evm.block import Block, Header, RpcTransaction
 from chainwatch.chain.evm.reads import Holding
 from chainwatch.derive import balances
 from chainwatch.derive.rules import Token
@@ -114,6 +114,16 @@ def test_what_an_audit_told_goes_with_the_block_at_which_it_looked():
     assert daemon.purse.held[BOB, ""] == after(0)["", BOB]
     assert daemon.teller.holdings.unsettled
     assert daemon.audit(after(0, bob=7)) == ["balance b5"]
+
+
+def test_balances_come_after_what_became_of_pending_transactions_and_both_go_with_their_block():
+    daemon = Daemon(WATCHED)
+    daemon.adopt(daemon.asked(block("a5", transactions=0), after(0)))
+    assert daemon.pushed(RpcTransaction(hash_of("x"), ALICE, "0x5", "0x0", BOB, "0x7")) == ["transaction_pending"]
+    told = daemon.adopt(daemon.asked(block("a6"), after(1)))
+    assert told[-3:] == ["transaction_replaced a6", "balance a6", "balance a6"]
+    told = daemon.adopt(block("b6", "a5", transactions=0), upon=header("a5"))
+    assert told[:4] == ["reorg 1", "-balance a6", "-balance a6", "-transaction_replaced a6"]
 
 
 def test_two_daemons_tell_the_same_however_far_they_ask_ahead():

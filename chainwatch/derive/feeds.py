@@ -3,7 +3,7 @@ Chainlink: prices that a chain itself holds.
 
 A feed is a proxy, whose address people know, and behind it an aggregator, which writes `AnswerUpdated` for each round.
 The proxy may get another aggregator at any time, and says so in no log. So the proxy is resolved (`chain.evm.state`
-reads it at a block's hash) at the first block, every `AGAIN` blocks, and after a restart or a reorganisation; what its
+reads it at a block's hash) until it is known, every `AGAIN` blocks, and after a restart or a reorganisation; what its
 latest round then is and was not told by a log, is told as well. A proxy counts rounds as phase << 64 | round of its
 aggregator.
 
@@ -70,7 +70,7 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: tuple[Seen, ...] = ()
     """Oldest first."""
     sure: bool = False
-    """It was read since the start of the daemon, or the last reorganisation."""
+    """It was read since the start of the daemon, or the last reorganisation, and is a feed."""
     unanswered: int = 0
     """Blocks since it was asked for in vain."""
     foreign: bool = False
@@ -89,15 +89,16 @@ _replace: Final = msgspec.structs.replace
 
 class Feeds:
     """
-    The feeds of one chain. Pure but for `known`, which is replaced whole and never changed in place: who keeps the old
-    one can go back to it.
+    The feeds of one chain. Pure but for `known` and `top`, which are replaced whole and never changed in place: whoever
+    keeps the old ones can go back to them.
     """
 
     def __init__(self, rules: Rules, saved: bytes | None = None, *, depth: int = 64) -> None:
         """`saved`: what `state` gave. `depth`: blocks that a reorganisation can take back."""
         self._rules = rules
         self._depth = depth
-        self._top = -1
+        self.top = -1
+        """Height of the newest told block."""
         before = {} if saved is None else _decoder.decode(saved)
         self.known: Mapping[str, FeedState] = {
             proxy: _replace(before.get(proxy, _NEW), sure=False, unanswered=0) for proxy in rules.feeds
@@ -113,7 +114,7 @@ class Feeds:
         """The proxies that have to be resolved at this block."""
         number = block.header.number
         # Not above what was told: another branch, of which nothing is known yet.
-        if number % AGAIN == 0 or number <= self._top:
+        if number % AGAIN == 0 or number <= self.top:
             return tuple(self.known)
         return tuple(proxy for proxy, feed in self.known.items() if not feed.sure)
 
@@ -123,14 +124,21 @@ class Feeds:
         """The new rounds of a block: those of its logs in their order, then those that only a reading shows."""
         if not self.known:
             return []
-        self._top = block.header.number
+        self.top = number = block.header.number
+        # One that is sure was read too early, before it was: what it says counts when its time comes, so that it does
+        # not matter how far ahead of telling blocks are asked about.
+        told = {
+            proxy: feed
+            for proxy, feed in block.readings.feeds.items()
+            if proxy in self.known and (number % AGAIN == 0 or not self.known[proxy].sure)
+        }
         behind = self._aggregators()
-        self._resolve(block)
+        self._resolve(number, told)
         for aggregator, feeds in self._aggregators().items():
             behind[aggregator] = {**behind.get(aggregator, {}), **feeds}
         events = [event for log in block.logs for event in self._logged(block, log, behind, retracted)]
-        for proxy, feed in block.readings.feeds.items():
-            if proxy in self.known and feed is not None and (latest := _latest(feed)) is not None:
+        for proxy, feed in told.items():
+            if feed is not None and (latest := _latest(feed)) is not None:
                 events += self._saw(block, proxy, *latest, feed.decimals, None, retracted)
         return events
 
@@ -142,15 +150,15 @@ class Feeds:
                 found.setdefault(feed.resolved[-1].aggregator, {})[proxy] = feed.resolved[-1]
         return found
 
-    def _resolve(self, block: Block) -> None:
-        number, oldest = block.header.number, block.header.number - self._depth
+    def _resolve(self, number: int, readings: Mapping[str, Feed | None]) -> None:
+        oldest = number - self._depth
         now: dict[str, FeedState] = {}
         for proxy, feed in self.known.items():
-            told = block.readings.feeds.get(proxy)
-            if proxy not in block.readings.feeds:
+            told = readings.get(proxy)
+            if proxy not in readings:
                 state = feed if feed.sure else _replace(feed, unanswered=feed.unanswered + 1)
             elif told is None:
-                state = _replace(feed, sure=True, unanswered=0, foreign=True)
+                state = _replace(feed, sure=False, unanswered=0, foreign=True)  # it may yet be made
             else:
                 latest = _latest(told)
                 at = Resolved(number, told.aggregator.lower(), told.decimals, latest[0][0] if latest else told.phase)
@@ -223,7 +231,7 @@ class Feeds:
 
     def rewind(self, ancestor: int) -> None:
         """The blocks above `ancestor` are orphaned: what they told of feeds is forgotten, and each is read again."""
-        self._top = min(self._top, ancestor)
+        self.top = min(self.top, ancestor)
         self.known = {
             proxy: _replace(
                 feed,

@@ -182,6 +182,19 @@ def test_a_reorganisation_restores_the_price_and_asks_again():
     assert (event.data.previous_price, event.data.price) == ("0.000001", "0.0000025")
 
 
+def test_what_is_told_does_not_hang_on_how_far_ahead_blocks_are_asked_about():
+    blocks = [block(1, proxy=reading(100)), *(block(number, proxy=reading(200, 2)) for number in range(2, AGAIN + 1))]
+    ahead, one_by_one = Feeds(rules()), Feeds(rules())
+    told = [event for one in blocks for event in ahead.updates(one, 0)]
+    later = [
+        event
+        for one in blocks
+        for event in one_by_one.updates(one if one_by_one.asks(one) else block(one.header.number), 0)
+    ]
+    assert [event.id for event in later] == [event.id for event in told]
+    assert [event.data.block_number for event in told] == [1, AGAIN]
+
+
 def test_a_reorganisation_takes_a_new_aggregator_back():
     feeds = Feeds(rules())
     feeds.updates(block(1, proxy=reading(100)), 0)
