@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from debian import program
 from chainwatch.cli import COMMANDS, run
 from chainwatch.config import load
 from chainwatch.payloads import CATEGORIES, PAYLOADS
+from chainwatch.server import parameters
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -48,6 +50,23 @@ def test_the_readme_names_every_type_in_its_category():
     for category, types in CATEGORIES.items():
         rows = re.findall(rf"^\| `{category}`(?:, `balance`)? \|.*$", README, re.MULTILINE)
         assert {word for row in rows for word in re.findall(r"`(\w+)`", row) if word in PAYLOADS} == types
+
+
+def test_the_event_in_the_readme_adds_up():
+    (text,) = blocks("json")
+    event = json.loads(text)
+    data = event["data"]
+    assert [*data] == [*PAYLOADS[event["type"]].__struct_encode_fields__]
+    assert int(data["balance"]) - int(data["previous_balance"]) == int(data["delta"])
+    causes = sum(int(cause["amount"]) for cause in data["causes"])
+    assert causes + int(data["unattributed"]) == int(data["delta"])
+
+
+def test_the_manual_has_the_parameters_of_streams_and_history():
+    section = re.search(r"^\.Sh STREAMS\n(.*?)^\.Sh ", MANUAL, re.MULTILINE | re.DOTALL)[1]
+    items = re.findall(r"^(?:\.It Cm|go on with the parameter\n\.Cm) ([\w ,]+)", section, re.MULTILINE)
+    written = {name for item in items for name in re.findall(r"\w+", item)}
+    assert written == {*parameters.STREAM, *parameters.HISTORY}
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)])
