@@ -81,10 +81,10 @@ def resident() -> int:
 async def test_a_reader_that_takes_nothing_is_closed_and_can_resume(serve):
     house = await serve(stall=0.4)
     slow = await house.stream(receive_buffer=2048)
-    other = await house.stream()
+    other = asyncio.create_task((await house.stream()).numbers(6000), name="another reader")
     await write(house, 1, 6000)
+    assert (await other)[-1] == 6000
     await house.until(lambda: len(house.hub.streams) == 1)
-    assert (await other.numbers(6000))[-1] == 6000
     seen = [json.loads(message.data)["data"]["number"] for message in await slow.rest()]
     assert seen == list(range(1, len(seen) + 1))
     assert len(seen) < 6000
