@@ -52,6 +52,7 @@ class Ingest:
         self._logger = structlog.get_logger().bind(chain=chain)
         self._status: tuple[str, str | None, str | None] | None = None  # state, endpoint, reason: as it was last heard
         self._unsaid: list[Event] = []  # states that found no room, oldest first
+        self._in_order = asyncio.Lock()
         self._turn = asyncio.Lock()
         self.blocked: str | None = None
         """Why nothing can be committed for now."""
@@ -239,7 +240,14 @@ class Ingest:
         )
 
     async def _append(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
-        """Commit; while the disk is full, wait for room: nothing is lost, and nothing overtakes."""
+        """
+        Commit; while the disk is full, wait for room: nothing is lost, and nothing overtakes. Steps and the mempool
+        both come here, and the pool has changed by then: calls are commits, in order.
+        """
+        async with self._in_order:  # it is fair
+            await self._insist(events, changes)
+
+    async def _insist(self, events: Sequence[Event], changes: Sequence[Change]) -> None:
         while True:
             try:
                 await self._tell(events, changes)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
-from dialogue import Daemon, block, hash_of, header
+import asyncio
+from typing import Any
 
-from chainwatch.chain.evm.block import Header
+import pytest
+from dialogue import ALICE, BOB, Daemon, block, hash_of, header
+from ingestion import opened_log, told
+
+from chainwatch import ingest as module
+from chainwatch.chain.evm.block import Header, RpcTransaction
+from chainwatch.chain.evm.step import Step
+from chainwatch.derive.rules import Rules
+from chainwatch.errors import LogFull
+from chainwatch.ingest import Ingest
+from chainwatch.log import Log
 
 
 def test_a_block_is_told_with_its_transactions_each_before_its_logs():
@@ -108,8 +118,8 @@ def test_a_malformed_part_leaves_no_trace_of_its_step(again):
     # The chain goes on otherwise: nothing of b6 may be confirmed, and a6 was never orphaned.
     assert daemon.adopt(block("a7", transactions=0)) == ["block a7", "confirmed(2) a6"]
     other = Daemon(confirmations=(1, 2))
-    for told in (block("a5"), block("a6")), (block("a7", transactions=0),):
-        other.adopt(*told)
+    for some in (block("a5"), block("a6")), (block("a7", transactions=0),):
+        other.adopt(*some)
     assert [event.id for event in daemon.told] == [event.id for event in other.told]
     assert daemon.state == other.state
 
@@ -182,3 +192,38 @@ def test_a_chain_that_is_told_from_a_lower_block_after_a_rollback_confirms_what_
     assert daemon.teller.checkpoint.first is None
     assert daemon.adopt(block("b5", "a4")) == ["block b5", "confirmed(1) b5", "transfer b5"]
     assert daemon.adopt(block("b6")) == ["block b6", "confirmed(1) b6", "transfer b6", "confirmed(2) b5"]
+
+
+class Crowded:
+    """A log without room for the first commit of events that it is given."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.refused = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def append(self, events: Any, changes: Any = ()) -> Any:
+        if events and not self.refused.is_set():
+            self.refused.set()
+            raise LogFull("no room", hint="make some")
+        return await self._log.append(events, changes)
+
+
+async def test_nothing_overtakes_what_waits_for_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROOM_AGAIN", 0.02)
+    rules = Rules(chain="sim", native="ETH", transactions="all", pending="all")
+    async with opened_log(tmp_path) as log:
+        crowded: Any = Crowded(log)
+        ingest = await Ingest.resume(crowded, rules, chain_id=1, max_depth=8, sweep=300, dropped_after=30)
+        one = block("a5")
+        pushed = RpcTransaction(one.transactions[0].hash, ALICE, "0x1", "0x0", BOB, "0x7")
+        pending = asyncio.create_task(ingest.pending(ingest.pool.seen(pushed, 1_700_000_000_000)))
+        await crowded.refused.wait()
+        await ingest.commit(Step(None, [], [one]))
+        await pending
+        kinds = [event["type"] for event in await told(log) if event["type"] != "chain_status"]
+        again = await Ingest.resume(log, rules, chain_id=1, max_depth=8, sweep=300, dropped_after=30)
+    assert kinds == ["transaction_pending", "block_new", "transaction_confirmed"]
+    assert again.pool.vitals()["waiting"] == 0, "the block that ended it has the last word in the journal too"
