@@ -7,7 +7,6 @@ import pty
 import random
 import signal
 import sys
-import time
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
