@@ -209,7 +209,10 @@ def _min_amount(words: list[str]) -> int | None:
 def _unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:
     names = sorted(known)
     folded = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    lower = word.lower()
+    # «failed», as people see it in `tail`, is not nearest to «wallet».
+    close = [name for name in folded if {lower, lower.removesuffix("s")} & {*name.split("_")}]
+    close = close or difflib.get_close_matches(lower, folded, n=1, cutoff=0.5)
     hint = "" if close else (f"there is: {', '.join(names)}" if names else f"no {what} is configured")
     return UsageError(
         f"unknown {what} {word!r}",

@@ -115,6 +115,8 @@ def test_an_amount_is_compared_by_its_size_and_no_amount_is_too_little():
 @pytest.mark.parametrize(
     ("given", "parameter", "value", "nearest"),
     [
+        ({"types": ["failed"]}, "types", "failed", "transaction_failed"),
+        ({"types": ["Swaps"]}, "types", "Swaps", "token_swap"),
         ({"types": "token_transfr"}, "types", "token_transfr", "token_transfer"),
         ({"filters": "blocc"}, "filters", "blocc", "block"),
         ({"filters": "balanse"}, "filters", "balanse", "balance"),
