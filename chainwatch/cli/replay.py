@@ -67,7 +67,7 @@ def replay(
     render = renderer(form, template or "", catalogue_types([*(types or ()), *(filters or ())]), notes, frame.color)
     settings = config.load(config.find(frame.config, os.environ), os.environ, {})
     logs.set_up(
-        verbosity=frame.verbosity - 1,  # what connections do is of no interest here
+        verbosity=frame.verbosity - 2,  # what connections do is of no interest here; an error says it once
         color=use_color(sys.stderr, frame.color, os.environ),
         secrets=[endpoint for one in settings.chains for endpoint in one.endpoints],
     )
