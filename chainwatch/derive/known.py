@@ -65,11 +65,18 @@ class Known:
         return None if (told := self.tokens.get(contract)) is None else told.standard
 
     def has_token(self, contract: str) -> bool:
-        """Nothing has to be read of it."""
-        return contract in self.listed or contract in self.tokens
+        """Nothing has to be read of it. Who asks is about to need it: it is among the last to be forgotten."""
+        return contract in self.listed or _renew(self.tokens, contract)
+
+    def has_pool(self, key: str) -> bool:
+        """As `has_token`."""
+        return _renew(self.pools, key)
 
     def learn(self, tokens: Mapping[str, Metadata] | None = None, pools: Mapping[str, Pool] | None = None) -> None:
-        """Remember what was read. The oldest go where it becomes too much; the journal has them still."""
+        """
+        Remember what was read. Where it becomes too much, those go that nobody has needed for the longest time; the
+        journal has them still.
+        """
         self.tokens.update(tokens or {})
         self.pools.update(pools or {})
         known: MutableMapping[str, Any]
@@ -77,3 +84,11 @@ class Known:
             if len(known) > MOST:
                 for key in list(known)[: MOST // 4]:
                     del known[key]
+
+
+def _renew(known: MutableMapping[str, Any], key: str) -> bool:
+    """Whether it is there; then it is the newest."""
+    if key not in known:
+        return False
+    known[key] = known.pop(key)
+    return True

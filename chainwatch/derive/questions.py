@@ -52,7 +52,7 @@ def questions(
         moves=traces,
         reverts=tuple(_unexplained(block, rules)),
         tokens=tuple(sorted({token for token in (*_of_logs(block, rules), *of_pools) if not known.has_token(token)})),
-        pools=tuple(sorted(pool for pool in pools if pool not in known.pools)) if pools else (),
+        pools=tuple(sorted(pool for pool in pools if not known.has_pool(pool))) if pools else (),
         feeds=feeds.asks(block) if rules.feeds else (),
     )
 
