@@ -102,6 +102,9 @@ def net(changes: Iterable[Change]) -> tuple[list[tuple[str, str]], dict[str, byt
     for change in changes:
         if isinstance(change, Drop):
             drops.append((change.first, change.beyond))
+            if change.beyond == change.first + "\0":  # one key: thousands of transactions may leave the mempool at once
+                puts.pop(change.first, None)
+                continue
             for key in [key for key in puts if change.first <= key < change.beyond]:
                 del puts[key]
         else:

@@ -92,6 +92,9 @@ def test_changes_in_order_come_to_ranges_to_drop_and_then_keys_to_put():
         {"b": b"3", "c": b"2"},
     )
     assert net([Drop("a", "z"), Put("b", b"1")]) == ([("a", "z")], {"b": b"1"})
+    one = [Put("a", b"1"), Put("a/1", b"1"), Drop("a", "a\0")]
+    assert net(one) == ([("a", "a\0")], {"a/1": b"1"})
+    assert net([*one, Put("a", b"2")]) == ([("a", "a\0")], {"a/1": b"1", "a": b"2"})
 
 
 async def test_a_listener_that_fails_keeps_nobody_from_hearing(opened, made):
