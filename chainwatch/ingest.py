@@ -78,7 +78,7 @@ class Ingest:
         return cls(log, rules, teller, sweep=sweep, statuses=await journal.read_wallets(log))
 
     async def begin(self) -> None:
-        """Tell which wallets are new, and which are watched no more."""
+        """Tell which wallets are new, and which are watched no more; settle what the configuration ends."""
         rules = self._rules
         new = [self._wallet_event(wallet, rules.names.get(wallet, ""), "syncing") for wallet in self._unknown()]
         gone = sorted(self._wallets.keys() - rules.wallets)
@@ -86,7 +86,9 @@ class Ingest:
         changes: list[Change] = [self._journal.wallet(event) for event in new]
         for wallet in gone:
             changes += self._journal.forget_wallet(wallet)
-        if events:
+        if not rules.tells_pending:
+            changes += self._journal.pending(self.pool.close())
+        if events or changes:
             await self._append(events, changes)
 
     def _unknown(self) -> list[str]:
@@ -209,10 +211,8 @@ class Ingest:
 
     async def pending(self, told: Told) -> None:
         """Tell what became known of the mempool."""
-        changes = [self._journal.pending(waiting) for waiting in told.keep]
-        forget = [self._journal.forget_pending(tx_hash) for tx_hash in told.forget]
-        if told.events or changes or forget:
-            await self._append(told.events, [*changes, *forget])
+        if told:
+            await self._append(told.events, self._journal.pending(told))
 
     @property
     def pool(self) -> Pool:

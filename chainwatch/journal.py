@@ -26,7 +26,7 @@ import msgspec
 
 from chainwatch.chain.evm.block import Header
 from chainwatch.chain.evm.reads import Holding, Metadata, Pool
-from chainwatch.derive.mempool import Waiting
+from chainwatch.derive.mempool import Told, Waiting
 from chainwatch.derive.transactions import Included
 from chainwatch.errors import ConfigError
 from chainwatch.event import Event
@@ -104,11 +104,10 @@ class Journal:
     def pool(self, key: str, about: Pool) -> Put:
         return Put(self._key("pool", key), _encoder.encode(about))
 
-    def pending(self, waiting: Waiting) -> Put:
-        return Put(self._key("pending", waiting.hash), _encoder.encode(waiting))
-
-    def forget_pending(self, tx_hash: str) -> Drop:
-        return _drop(self._key("pending", tx_hash))
+    def pending(self, told: Told) -> list[Change]:
+        """What of the mempool is to be kept, and to be forgotten."""
+        kept = [Put(self._key("pending", waiting.hash), _encoder.encode(waiting)) for waiting in told.keep]
+        return [*kept, *(_drop(self._key("pending", tx_hash)) for tx_hash in told.forget)]
 
     def feeds(self, state: bytes) -> Put:
         return Put(self._key("feeds"), state)

@@ -25,7 +25,7 @@ from chainwatch.derive.blocks import block_finalized, block_new, chain_reorg
 from chainwatch.derive.feeds import Feeds
 from chainwatch.derive.flows import Flow, flows
 from chainwatch.derive.known import Known
-from chainwatch.derive.mempool import Pool, Told
+from chainwatch.derive.mempool import Pool
 from chainwatch.derive.questions import questions
 from chainwatch.derive.rules import Rules
 from chainwatch.derive.swaps import initialized, swaps
@@ -151,7 +151,7 @@ class Teller:
         # Whatever may be malformed is looked at before the pool, which cannot go back.
         derived = [self._derive(block, changes) for block in step.blocks]
         if step.orphaned:
-            self._remember(self.pool.orphaned(step.orphaned), changes)
+            changes += self._journal.pending(self.pool.orphaned(step.orphaned))
         for block, told_of in zip(step.blocks, derived, strict=True):
             if mark.first is None:
                 mark.first = block.header.number
@@ -222,7 +222,7 @@ class Teller:
         rules, journal, number, memory = self._rules, self._journal, block.header.number, self._memory
         if rules.tells_pending:
             told = memory.pool.included(block, self._retracted(block.header.hash))
-            self._remember(told, changes)
+            changes += journal.pending(told)
             own += told.events
         own += derived.balances
         events.extend(own)
@@ -241,10 +241,6 @@ class Teller:
             if older > top - self._max_depth:
                 # One key a block and step: a step of several blocks may confirm one block at several depths.
                 changes.append(journal.open(older, self._later_step(), later))
-
-    def _remember(self, told: Told, changes: list[Change]) -> None:
-        changes += [self._journal.pending(waiting) for waiting in told.keep]
-        changes += [self._journal.forget_pending(tx_hash) for tx_hash in told.forget]
 
     def _keep_state(self, events: Iterable[Event], changes: list[Change]) -> None:
         """What wallets hold, how they stand, and the feeds, as this commit leaves them."""

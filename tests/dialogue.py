@@ -137,7 +137,7 @@ class Daemon:
     def pushed(self, transaction: RpcTransaction) -> list[str]:
         """A node pushes that transaction of its mempool."""
         told = self.teller.pool.seen(transaction, 1_700_000_000_000)
-        return self._commit(told.events, [self.journal.pending(waiting) for waiting in told.keep])
+        return self._commit(told.events, self.journal.pending(told))
 
     def audit(self, truth: Mapping[Holding, int]) -> list[str]:
         """All balances are read at the tip."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from dialogue import ALICE, BOB, Daemon, block, hash_of, header
 from ingestion import opened_log, told
@@ -227,3 +228,16 @@ async def test_nothing_overtakes_what_waits_for_room(tmp_path, monkeypatch):
         again = await Ingest.resume(log, rules, chain_id=1, max_depth=8, sweep=300, dropped_after=30)
     assert kinds == ["transaction_pending", "block_new", "transaction_confirmed"]
     assert again.pool.vitals()["waiting"] == 0, "the block that ended it has the last word in the journal too"
+
+
+async def test_a_daemon_that_tells_no_pending_transactions_waits_for_none(tmp_path):
+    rules = Rules(chain="sim", native="ETH", pending="all")
+    settings: dict[str, Any] = {"chain_id": 1, "max_depth": 8, "sweep": 300, "dropped_after": 30}
+    async with opened_log(tmp_path) as log:
+        ingest = await Ingest.resume(log, rules, **settings)
+        pushed = RpcTransaction(hash_of("x"), ALICE, "0x1", "0x0", BOB, "0x7")
+        await ingest.pending(ingest.pool.seen(pushed, 1_700_000_000_000))
+        silent = await Ingest.resume(log, msgspec.structs.replace(rules, pending="none"), **settings)
+        await silent.begin()
+        again = await Ingest.resume(log, rules, **settings)
+        assert (again.pool.vitals()["waiting"], again.pool.wants(pushed.hash)) == (0, False)

@@ -203,13 +203,20 @@ class Pool:
                 self._keep(back, told)
         return told
 
+    def close(self) -> Told:
+        """
+        Pending transactions are told no more, so nobody will learn how these end: they are over. Where they are told
+        again some day, none of these is told as new, or as dropped though a block had it meanwhile.
+        """
+        told = Told()
+        for one in self._shelf.open():
+            self._let_go(one, told)
+        return told
+
     def _settle(self, depth: int, told: Told) -> None:
         """Blocks up to that height are never orphaned: what they ended is over."""
         for one in self._shelf.ended_up_to(depth):
-            if one.told:
-                self._finish(one, told)
-            else:
-                self._forget(one.hash, told)
+            self._let_go(one, told)
 
     # --- what the node says ---
 
@@ -320,6 +327,13 @@ class Pool:
         self._keep(Waiting(hash=one.hash, sender=one.sender, nonce=one.nonce, since=self._now, told=True), told)
         while len(self._shelf.over) > self._remembered:
             self._forget(next(iter(self._shelf.over)), told)
+
+    def _let_go(self, one: Waiting, told: Told) -> None:
+        """As `_finish`; of one that was never told nothing is remembered."""
+        if one.told:
+            self._finish(one, told)
+        else:
+            self._forget(one.hash, told)
 
     def _keep(self, one: Waiting, told: Told) -> None:
         self._place(one)

@@ -29,6 +29,10 @@ class Shelf:
     def get(self, tx_hash: str) -> Waiting | None:
         return self._known.get(tx_hash)
 
+    def open(self) -> list[Waiting]:
+        """Those that are not over."""
+        return [one for places in self._places.values() for mates in places.values() for one in mates.values()]
+
     def has_sender(self, sender: str) -> bool:
         return sender in self._places
 

@@ -400,6 +400,25 @@ def test_what_is_deep_enough_is_remembered_by_its_hash_alone():
 # --- limits -------------------------------------------------------------------------------------------------------
 
 
+def test_where_pending_transactions_are_told_no_more_nothing_waits_and_nothing_comes_back():
+    house = House()
+    house.sees(tx("x"))
+    house.sees(tx("y", 1))
+    house.includes(block("a7", tx("x"), tx("z", 0, sender=ALICE)))
+    house.rules = msgspec.structs.replace(WATCHED, pending="none")
+    house.restart()
+    assert house.commit(house.pool.close()) == []
+    assert house.pool.vitals()["waiting"] == 0
+    assert hash_of("z") not in house.journal
+    assert house.orphans("a7") == []
+    # Told again: y went into a block that nobody looked at.
+    house.rules = WATCHED
+    house.restart()
+    assert not house.pool.close()
+    assert house.sees(tx("y", 1)) == []
+    assert house.waits(120, y=tx("y", 1, mined=8)) == []
+
+
 def test_when_there_is_no_room_only_what_touches_wallets_is_taken():
     house = House(ALL, most=3)
     for nonce in range(5):
