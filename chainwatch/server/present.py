@@ -48,13 +48,16 @@ class Present:
         elif not event.removed:
             self._events[key] = event
 
-    def frames(self, wanted: Filter, *, named: bool) -> bytes:
-        """The statuses that the filter lets pass, chains first; nothing where it does not ask for any by its type."""
+    def frames(self, wanted: Filter, *, named: bool) -> list[bytes]:
+        """
+        The statuses that the filter lets pass, chains first, a frame each; none where it does not ask for any by its
+        type.
+        """
+        frames: list[bytes] = []
         if not wanted.types & _SYSTEM:
-            return b""
-        frames = []
+            return frames
         for _, event in sorted(self._events.items(), key=lambda item: (item[0][1], item[0][0] or "", item[0][2])):
             if wanted.matches(interest(event)):
                 framed = b"data: %b\n\n" % encode(event)
                 frames.append(sse.named(event.type, framed) if named else framed)
-        return b"".join(frames)
+        return frames

@@ -82,7 +82,7 @@ async def _open(request: web.Request, context: Context, asked: Asked) -> web.Str
     if start.gap is not None and asked.gap_fails:
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
     # In one step with the decision where the stream begins: what is committed from here on, the stream itself tells.
-    present = context.present.frames(asked.wanted, named=asked.named) if asked.start == NOW else b""
+    present = context.present.frames(asked.wanted, named=asked.named)[: asked.limit] if asked.start == NOW else []
     response = web.StreamResponse(headers=HEADERS)
     response.force_close()  # a stream is the last thing on its connection
     await response.prepare(request)
@@ -94,12 +94,12 @@ async def _open(request: web.Request, context: Context, asked: Asked) -> web.Str
         after=start.after,
         named=asked.named,
         chunked=request.version >= HttpVersion11,
-        limit=asked.limit,
+        limit=None if asked.limit is None else asked.limit - len(present),
         heartbeat=asked.heartbeat,
         closed=_closed,
     )
     if take(request, stream):
-        hub.open(stream, _first(stream, start, context) + present, duration=asked.duration)
+        hub.open(stream, b"".join([_first(stream, start, context), *present]), duration=asked.duration)
     return response
 
 

@@ -91,7 +91,10 @@ class Hub:
     # --- streams come and go --------------------------------------------------------------------------------------
 
     def open(self, stream: Stream, first: bytes, *, duration: float | None = None) -> None:
-        """Begin: `first` (connect, and a gap where there is one), then the log from the stream's cursor on."""
+        """
+        Begin: `first` (connect, a gap where there is one, the present state where it was asked for), then the log from
+        the stream's cursor on.
+        """
         now = self._loop.time()
         stream.opened = stream.touched = stream.stalled = now
         stream.told = stream.cursor
@@ -101,6 +104,8 @@ class Hub:
         self.write(stream, wire.wired(first, chunked=stream.chunked))
         if self.closing:  # it was let in just before
             self.finish(stream, "shutdown")
+        elif stream.remaining == 0:
+            self.finish(stream, "limit")
         else:
             self.behind.put(stream)
 

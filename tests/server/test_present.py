@@ -58,6 +58,18 @@ async def test_they_do_not_move_the_client_s_cursor(house):
     assert message.id == f"{house.log.identity}-2", "where the stream began"
 
 
+async def test_they_count_for_a_limit(house):
+    await house.tell(chain("connected"), wallet(ALICE, "watching"), wallet(BOB, "watching"))
+    exact = await house.stream("/events?filters=system&limit=2")
+    assert await states(exact, 2) == [("chain_status", "connected"), ("wallet_status", "watching")]
+    assert (await exact.next()).event == "complete"
+    more = await house.stream("/events?filters=system&limit=4")
+    await states(more, 3)
+    await house.tell(chain("stalled"), chain("halted"))
+    assert await states(more, 1) == [("chain_status", "stalled")]
+    assert (await more.next()).event == "complete"
+
+
 async def test_a_filter_holds_for_them_too(house):
     await house.tell(chain("connected"), chain("stalled", "base"), wallet(ALICE, "watching"))
     answer = await house.stream("/events?types=chain_status&chains=base")
