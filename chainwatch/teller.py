@@ -17,7 +17,7 @@ import msgspec
 
 from chainwatch.chain.evm.block import Block, Header
 from chainwatch.chain.evm.head import Window
-from chainwatch.chain.evm.reads import Holding, Metadata, Pool as Tokens, Readings, Reads
+from chainwatch.chain.evm.reads import Holding, Metadata, Pool as Pair, Readings, Reads
 from chainwatch.chain.evm.step import Step
 from chainwatch.derive.approvals import approvals
 from chainwatch.derive.balances import Holdings
@@ -209,9 +209,9 @@ class Teller:
         events += memory.feeds.updates(block, retracted)
         balances = memory.holdings.tell(block, found, retracted)
         read = block.readings
-        # Of a node that gives no state, empty answers say nothing: another start, or node, asks again.
-        changes += [journal.token(token, about) for token, about in read.tokens.items() if _says(about, read)]
-        changes += [journal.pool(key, about) for key, about in read.pools.items() if _says(about, read)]
+        # An empty answer may be the node's, and not the contract's: another start, or node, asks again.
+        changes += [journal.token(token, about) for token, about in read.tokens.items() if about != Metadata()]
+        changes += [journal.pool(key, about) for key, about in read.pools.items() if about != Pair()]
         if rules.tells_transfers:
             changes += [journal.pool(key, about) for key, about in initialized(block).items()]
         return _Derived(succeeded, events, balances)
@@ -329,10 +329,6 @@ def derived(
         rest.extend(of_logs)
     rest.sort(key=_place)
     return succeeded, [block_new(block, rules.chain, retracted), *rest]
-
-
-def _says(about: Metadata | Tokens, read: Readings) -> bool:
-    return not read.unreadable or about != type(about)()
 
 
 def _place(event: Event) -> tuple[int, int]:

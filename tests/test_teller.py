@@ -13,7 +13,7 @@ import pytest
 from dialogue import ALICE, BOB, COIN, RULES, Daemon, block, hash_of, header
 
 from chainwatch.chain.evm.block import Block, Header, RpcTransaction
-from chainwatch.chain.evm.reads import Holding
+from chainwatch.chain.evm.reads import Holding, Metadata, Pool, Readings
 from chainwatch.derive import balances
 from chainwatch.derive.rules import Token
 
@@ -91,6 +91,30 @@ def test_a_step_that_fails_leaves_what_is_known_of_wallets_as_it_was():
     assert [explained(change) for change in changes(daemon) if change["address"].lower() == BOB] == [[("value", 1)] * 3]
     assert [change["unattributed"] for change in changes(daemon)] == ["0"] * 2
     assert not daemon.teller.holdings.unsettled
+
+
+def test_where_a_contract_has_no_answer_the_next_one_is_explained_all_the_same():
+    daemon = Daemon(msgspec.structs.replace(WATCHED, tokens={COIN: Token("COIN", 6)}))
+    coins = {(COIN, ALICE): 10, (COIN, BOB): 0}
+    daemon.adopt(daemon.asked(block("a5", transactions=0), after(0) | coins))
+    daemon.adopt(daemon.asked(block("a6"), after(1)))
+    assert not daemon.teller.holdings.unsettled, "a token that is broken for good is no reason to look at every block"
+    daemon.adopt(daemon.asked(block("a7"), after(2) | {(COIN, ALICE): 8, (COIN, BOB): 2}))
+    assert explained(changes(daemon)[-1]) == [("transfer", 1)] * 2
+    assert [change["unattributed"] for change in changes(daemon)] == ["0"] * 6
+
+
+def test_what_no_contract_said_is_not_kept_for_ever():
+    daemon = Daemon(msgspec.structs.replace(WATCHED, transfers="watched"))
+    one = block("a5")
+    assert daemon.teller.questions(one, again=False).tokens == (COIN,)
+    said = Readings(tokens={COIN: Metadata()}, pools={BOB: Pool()})
+    daemon.teller.learn(said)
+    daemon.adopt(msgspec.structs.replace(one, readings=said))
+    assert daemon.teller.questions(block("a6"), again=False).tokens == ()
+    daemon.restart()
+    assert daemon.teller.questions(block("a6"), again=False).tokens == (COIN,)
+    assert not [key for key in daemon.state if "/token/" in key or "/pool/" in key]
 
 
 def test_a_first_reading_that_is_orphaned_is_told_anew_by_whoever_reads_next():

@@ -103,7 +103,8 @@ class Holdings:
         readings = block.readings
         moved = self._moved(block, found)
         self._blind = readings.unreadable or (self._blind and not readings.balances)
-        self._leave(block, found, moved - readings.balances.keys())
+        self.stale |= (moved - readings.balances.keys()) & self.told.keys()
+        self._leave(block, found, {pair for pair in moved if readings.balances.get(pair) is None})
         # A pair that nothing moved was asked for because it was not known then. What it says is left to the next
         # audit, so that two daemons, of which one asks further ahead than the other, tell the same.
         self.stale.update(
@@ -143,11 +144,12 @@ class Holdings:
     def _differs(self, pair: Holding, held: int) -> bool:
         return self.told.get(pair, held) != held
 
-    def _read(self, pairs: Iterable[Holding]) -> None:
-        for pair in pairs:
-            self.stale.discard(pair)
-            self.missing.discard(pair)  # where the contract has no answer, nobody asks before the next audit
-            self._backlog.pop(pair, None)
+    def _read(self, read: Mapping[Holding, int | None]) -> None:
+        for pair, held in read.items():
+            self.stale.discard(pair)  # where the contract has no answer, nobody asks before the next audit
+            self.missing.discard(pair)
+            if held is not None:
+                self._backlog.pop(pair, None)
 
     @property
     def unsettled(self) -> bool:
@@ -237,11 +239,10 @@ class Holdings:
         )
 
     def _leave(self, block: Block, found: Sequence[Flow], unread: set[Holding]) -> None:
-        """The block may have moved these and they were not read: what it moved is explained at the next reading."""
+        """The block may have moved these and nobody knows: what it moved is explained at the next reading."""
         unread &= self.told.keys()
         if not unread:
             return
-        self.stale |= unread
         for pair, some in _causes(block, found, self._rules).items():
             if pair in unread:
                 late = tuple((block.header.number, cause) for cause in some)

@@ -19,7 +19,7 @@ from chainwatch.chain.evm import at, reader
 from chainwatch.chain.evm.balances import balances
 from chainwatch.chain.evm.endpoint import CallFailed
 from chainwatch.chain.evm.fetch import Setback, header_at
-from chainwatch.chain.evm.reads import Reads
+from chainwatch.chain.evm.reads import Metadata, Reads
 from chainwatch.chain.evm.state import answer
 from chainwatch.chain.evm.ways import CHUNK
 
@@ -373,3 +373,25 @@ async def test_the_reader_is_asked_for_more_than_one_call_takes(anvil: Anvil):
         state = await at.locate(endpoint, await block_at(endpoint))
         found = await balances(state, [("", wallet) for wallet in [*strangers(CHUNK * 2 + 5), ACCOUNTS[1]]])
         assert sum(value or 0 for value in found.values()) == RICH
+
+
+async def test_a_node_without_calls_still_tells_what_is_held_of_the_currency(anvil: Anvil, contracts):
+    coin = await anvil.deploy(contracts["Coin"]["bytecode"])
+
+    def tamper(method, _params):
+        return refused("the method eth_call does not exist", -32601) if method == "eth_call" else None
+
+    poor = Poor(anvil.http, tamper)
+    wallets = [("", wallet) for wallet in ACCOUNTS]
+    asked = Reads(balances=(*wallets, (coin, ACCOUNTS[0])), tokens=(coin,), feeds=(coin,))
+    async with poor.serving() as url, connected(url) as endpoint:
+        block = await block_at(endpoint)
+        for _ in range(2):
+            readings = await answer(endpoint, block, asked)
+            assert not readings.unreadable
+            assert readings.balances == (await read(anvil.ws, wallets))[0].balances
+            assert (readings.tokens, readings.feeds) == ({coin: Metadata()}, {})
+            calls = poor.count("eth_call")
+        readings = await answer(endpoint, block, Reads(tokens=(coin,)))
+        assert readings.tokens == {coin: Metadata()}
+    assert poor.count("eth_call") == calls, "it is not asked for what it does not have"

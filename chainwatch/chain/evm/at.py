@@ -63,6 +63,8 @@ class At:
                     told.append(None)
                     if failed.kind == "reverted":
                         continue
+                    if failed.kind == "unsupported":
+                        self.endpoint.ways.calls = False
                     if failed.kind != "failed":
                         raise
                     if not self._odd(*call):

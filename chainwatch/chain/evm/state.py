@@ -27,7 +27,8 @@ async def answer(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
     All that was asked for of the block's state. `Setback` or `CallFailed` where it cannot be had now.
 
     Where the node has no state of an old block any more, or never gives any, the answers say so; tokens and pools are
-    then looked at as they are now, since they do not change, and feeds are left out.
+    then looked at as they are now, since they do not change, and feeds are left out. A node without `eth_call` tells
+    what is held of the native currency.
     """
     parts = [_state(endpoint, block, reads)]
     if reads.moves:
@@ -41,25 +42,31 @@ async def answer(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
 
 
 async def _state(endpoint: Endpoint, block: Block, reads: Reads) -> Readings:
+    could_call, silent = endpoint.ways.calls, UNREAD
+    if not could_call:
+        reads, silent = Reads(balances=tuple(pair for pair in reads.balances if not pair[0])), _silence(reads)
     if not (reads.balances or reads.tokens or reads.pools or reads.feeds):
-        return UNREAD
+        return silent
     try:
         state = await at.locate(endpoint, block)
         found = await _read(state, reads)
         await state.confirm()
     except CallFailed as failed:
         if failed.kind == "unsupported":
-            return Readings(
-                unreadable=True,
-                tokens=dict.fromkeys(reads.tokens, Metadata()),
-                pools=dict.fromkeys(reads.pools, Pool()),
-            )
+            if could_call and not endpoint.ways.calls:
+                return await _state(endpoint, block, reads)
+            return Readings(unreadable=True).with_more(_silence(reads)).with_more(silent)
         if failed.kind != "pruned" or not at.old(endpoint, block):
             raise
         now = at.At(endpoint, block, "latest")
         found = await _read(now, Reads(tokens=reads.tokens, pools=reads.pools))
-        return Readings(unreadable=True).with_more(found)
-    return found
+        return Readings(unreadable=True).with_more(found).with_more(silent)
+    return found.with_more(silent)
+
+
+def _silence(reads: Reads) -> Readings:
+    """Contracts that nobody can ask say nothing."""
+    return Readings(tokens=dict.fromkeys(reads.tokens, Metadata()), pools=dict.fromkeys(reads.pools, Pool()))
 
 
 async def _read(state: at.At, reads: Reads) -> Readings:

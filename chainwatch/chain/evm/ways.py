@@ -21,6 +21,8 @@ class Ways:
 
     by_hash: bool | None = None
     """State can be asked for by a block's hash (EIP-1898), and the node heeds it."""
+    calls: bool = True
+    """The node has `eth_call`."""
     reader: Reader = "override"
     proven: bool = False
     """An answer of that reader was compared with a plain one."""
