@@ -3,16 +3,21 @@ From what was told to a node's head: the common ancestor, then the blocks betwee
 
 Every new block is fetched and checked before anything is retracted, and while one step is committed the next is
 fetched. What does not fit together is a `Setback`; what was checked before it is good.
+
+The state behind a block is asked for again and again, by way of the follower, which may find a better endpoint. But no
+node's state may stop a chain: after a while the block goes without, and what it moved is explained by a later reading.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
+import structlog
 
 from chainwatch.chain.evm import fetch, state
 from chainwatch.chain.evm.block import MALFORMED, Block, Header
@@ -20,7 +25,7 @@ from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.fetch import Needs, Setback
 from chainwatch.chain.evm.head import Ask, TooDeep, Walk
 from chainwatch.chain.evm.pace import Pace
-from chainwatch.chain.evm.reads import NOTHING, Reads
+from chainwatch.chain.evm.reads import NOTHING, Readings, Reads
 from chainwatch.chain.evm.step import Sink, Step
 
 STEP_BLOCKS = 64
@@ -28,6 +33,10 @@ STEP_LOGS = 1024
 """A step is committed when it holds that many blocks, or logs: the loop derives it in one go, some 10 ms."""
 READ_AHEAD = 32
 """Blocks whose state is being read at once."""
+PATIENCE = 10.0
+"""Seconds that a block waits for its state when that fails,"""
+TRIES = 3
+"""and how often it is asked for in that time at least."""
 
 
 class CatchUp:
@@ -39,6 +48,10 @@ class CatchUp:
         self._needs = needs
         self._max_depth = max_depth
         self._moved = moved
+        self._refused: dict[str, tuple[float, int]] = {}
+        """Blocks whose state could not be had: since when, and how often."""
+        self._goes_without = False
+        """So did the last block; the next does not wait as long."""
 
     def walk(self) -> Walk:
         """Down from a block of a node's chain to one that was told."""
@@ -69,9 +82,39 @@ class CatchUp:
             asked = await self._sink.recall(asked)
         if asked == NOTHING:
             return block
-        readings = await state.answer(endpoint, block, asked)
+        readings = await self._look(endpoint, block, asked)
         self._sink.learn(readings)
         return msgspec.structs.replace(block, readings=block.readings.with_more(readings))
+
+    async def _look(self, endpoint: Endpoint, block: Block, asked: Reads) -> Readings:
+        """What the state says; that it cannot be read, where the block has waited for it long enough."""
+        try:
+            readings = await state.answer(endpoint, block, asked)
+        except (Setback, CallFailed, *MALFORMED) as error:
+            if not self._gives_up(block.header.hash):
+                raise
+            if not self._goes_without:
+                structlog.get_logger().warning(
+                    "the state behind blocks cannot be read: balances wait until it can",
+                    endpoint=endpoint.name, block=block.header.number, reason=endpoint.explain(error),
+                )  # fmt: skip
+            self._goes_without = True
+            return Readings(unreadable=True)
+        self._refused.pop(block.header.hash, None)
+        self._goes_without = False
+        return readings
+
+    def _gives_up(self, block_hash: str) -> bool:
+        if self._goes_without:
+            return True
+        now = time.monotonic()
+        since, count = self._refused.pop(block_hash, (now, 0))
+        if now - since >= PATIENCE and count + 1 >= TRIES:
+            return True
+        self._refused[block_hash] = since, count + 1
+        if len(self._refused) > 2 * READ_AHEAD:
+            del self._refused[next(iter(self._refused))]
+        return False
 
     async def audit(self, endpoint: Endpoint, tip: Header, asked: Reads) -> None:
         """Read the state at the tip, and tell what no block told."""

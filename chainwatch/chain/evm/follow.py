@@ -37,6 +37,9 @@ DEEP_AGAIN = 5.0
 """Seconds until a chain that may not be taken is looked at again."""
 DEEP_BENCH = 60.0
 """The same where another endpoint has the chain that was told."""
+AUDIT_AGAIN = 2.0
+"""Seconds until an audit that failed is tried again; twice as long each time it fails."""
+LONGEST_AUDIT_AGAIN = 120.0
 GRACE = 3.0
 """Seconds that an endpoint may be behind before another is used, and must hold before it is preferred again."""
 
@@ -78,6 +81,8 @@ class Follower:
         self._trouble: str | None = None
         self._deep: dict[Endpoint, float] = {}
         """When an endpoint was found to have a chain that may not be taken."""
+        self._audit_at = 0.0
+        self._audits_failed = 0
         self._finality_at = 0.0
         self._finality_tip: str | None = None
         self.halted: str | None = None
@@ -200,10 +205,22 @@ class Follower:
     async def _audit(self, endpoint: Endpoint) -> None:
         """Look at the state at the tip, when it is time, where the endpoint has it."""
         tip, head = self._sink.window.tip, endpoint.head
-        if tip is None or head is None or head.hash != tip.hash:
+        if tip is None or head is None or head.hash != tip.hash or time.monotonic() < self._audit_at:
             return
-        if (asked := self._sink.audit()) is not None:
+        if (asked := self._sink.audit()) is None:
+            return
+        try:
             await self._catch_up.audit(endpoint, tip, asked)
+        except (Setback, CallFailed, *MALFORMED) as error:
+            # No setback: what was told is good without it, and the endpoint is, for blocks.
+            wait = min(AUDIT_AGAIN * 2.0**self._audits_failed, LONGEST_AUDIT_AGAIN)
+            self._audit_at = time.monotonic() + wait
+            self._audits_failed = min(self._audits_failed + 1, 16)
+            if isinstance(error, CallFailed) and error.kind == "limited":
+                endpoint.rest(error.retry_after or wait)
+            self._logger.debug("no audit of balances", endpoint=endpoint.name, reason=endpoint.explain(error))
+        else:
+            self._audits_failed = 0
 
     async def _begin(self, endpoint: Endpoint, head: Header) -> None:
         """The very first blocks."""
