@@ -231,6 +231,24 @@ async def test_missing_traces_hold_a_block_up_for_a_while_only(anvil: Anvil, sta
         assert len((await answer(endpoint, block, MOVES)).moves) == 6
 
 
+async def test_what_fails_for_many_blocks_at_once_is_one_failure_of_each(anvil: Anvil, state):
+    for _ in range(5):
+        await commotion(anvil, state)
+    broken = [{"result": []}]
+
+    def tamper(method, _params):
+        return broken[0] if method == "trace_block" and broken else None
+
+    async with Poor(anvil.http, tamper).serving() as url, connected(url) as endpoint:
+        head = await anvil.head()
+        blocks = [await block_at(endpoint, number) for number in range(head - 4, head + 1)]
+        at_once = [answer(endpoint, block, MOVES) for block in blocks]
+        told = await asyncio.gather(*at_once, return_exceptions=True)
+        assert [type(one) for one in told] == [Setback] * 5
+        broken.clear()
+        assert None not in [(await answer(endpoint, block, MOVES)).moves for block in blocks]
+
+
 async def test_a_node_that_is_asked_too_much_is_left_alone(anvil: Anvil, state):
     await commotion(anvil, state)
     poor = Poor(anvil.http, lambda method, _: refused("too many requests", 429) if "trace" in method else None)

@@ -31,7 +31,9 @@ PATIENCE = 30.0
 LITTLE = 1.0
 """The same where the blocks before had to go without."""
 TRIES = 3
-"""How often traces that cannot be had are asked for again; after that, blocks go without."""
+"""How often the traces of a block are asked for in vain; after that it goes without."""
+MOST = 1000
+"""Blocks whose tries are counted."""
 
 _logger = structlog.get_logger()
 
@@ -147,7 +149,7 @@ async def moves(endpoint: Endpoint, block: Block) -> list[Move] | None:
         return None
     if block.transaction_count == 0:
         return []
-    patience = PATIENCE if ways.traceless < TRIES else LITTLE
+    patience = LITTLE if ways.traceless else PATIENCE
     try:
         async with asyncio.timeout(patience):
             found = await _ask(await endpoint.companion(), endpoint, block)
@@ -163,11 +165,15 @@ async def moves(endpoint: Endpoint, block: Block) -> list[Move] | None:
         problem = endpoint.explain(error)
     else:
         ways.traceless = 0
+        ways.untraced.clear()
         return found
-    ways.traceless += 1
-    if ways.traceless < TRIES:
+    if len(ways.untraced) > MOST:
+        ways.untraced.clear()
+    ways.untraced[block.header.hash] += 1
+    if not ways.traceless and ways.untraced[block.header.hash] < TRIES:
         raise Setback(f"block {block.header.number}: {problem}")
-    if ways.traceless == TRIES or ways.traceless.bit_count() == 1:
+    ways.traceless += 1
+    if ways.traceless.bit_count() == 1:
         _logger.warning(
             "a block goes without internal transfers", endpoint=endpoint.name, block=block.header.number, reason=problem
         )

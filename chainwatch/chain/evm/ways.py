@@ -32,7 +32,10 @@ class Ways:
     """Pairs that one call of the reader takes."""
     traces: Literal["trace_block", "debug_traceBlockByHash", "none"] | None = None
     traceless: int = 0
-    """How often traces that the node should have could not be had, one after another."""
+    """Blocks that went without traces that the node should have, one after another."""
+    untraced: Counter[str] = field(default_factory=Counter)
+    """How often the traces of a block (its hash) could not be had: blocks are asked for side by side, and what ends a
+    connection is the first failure of each."""
     debug: bool = True
     """The node has `debug_traceTransaction`."""
     oddities: Counter[tuple[str, str, str]] = field(default_factory=Counter)
