@@ -42,6 +42,9 @@ class At:
         self.block = block
         self.where = where
         """What stands for the block in a request."""
+        head = endpoint.head
+        # anvil takes the state of its newest block from what it has when it comes to that, and that may be the next one.
+        self._sliding = endpoint.profile.development and (head is None or head.number <= block.header.number)
 
     def balance(self, wallet: str) -> asyncio.Future[msgspec.Raw]:
         return self.endpoint.start("eth_getBalance", [wallet, self.where])
@@ -83,11 +86,15 @@ class At:
 
     async def confirm(self) -> None:
         """After all questions: they were about our block. `Setback` where that is not certain."""
-        if isinstance(self.where, dict):
-            return
-        header = await header_at(self.endpoint, self.block.header.number)
-        if header is None or header.hash != self.block.header.hash:
-            raise Setback(f"block {self.block.header.number} was replaced while its state was read")
+        ours = self.block.header
+        if self._sliding:
+            newest = await self.endpoint.latest()
+            if newest.hash != ours.hash:
+                raise Setback(f"a block came while the state behind block {ours.number} was read")
+        elif not isinstance(self.where, dict):
+            header = await header_at(self.endpoint, ours.number)
+            if header is None or header.hash != ours.hash:
+                raise Setback(f"block {ours.number} was replaced while its state was read")
 
 
 async def locate(endpoint: Endpoint, block: Block) -> At:
@@ -133,10 +140,21 @@ def amount(told: msgspec.Raw) -> int:
 
 
 async def together(*parts: Coroutine[Any, Any, T]) -> list[T]:
-    """All of them at once; the first error ends the others and is raised as it is."""
+    """
+    All of them at once; the first error ends the others and is raised as it is. Who is cancelled is cancelled: a
+    `TaskGroup` and `gather` raise a part's error alone where it comes at the same moment, as all do when the daemon
+    stops, and who catches that error goes on for ever.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        done = [task for task in tasks if task.done() and not task.cancelled()]
+        failed = next((error for task in done if (error := task.exception()) is not None), None)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if failed is not None:
+        raise failed
     return [task.result() for task in tasks]
