@@ -171,8 +171,7 @@ async def test_filters_choose_as_those_of_a_stream_do(past):
     runs: list[tuple[tuple[str, ...], dict[str, str]]] = [
         (("-t", "balance_changed", "-t", "prices"), {"types": "balance_changed,prices"}),
         (("--filter", "wallets", "--address", BOB.upper().replace("X", "x")), {"filters": "wallets", "address": BOB}),
-        (("--token", "usdc"), {"token": "USDC"}),
-        (("--token", past.gold, "--min-amount", str(10**20)), {"token": past.gold, "min_amount": str(10**20)}),
+        (("--token", f"usdc,{past.gold}", "--min-amount", "70"), {"token": f"USDC,{past.gold}", "min_amount": "70"}),
     ]
     done = await each(past.daemon.config, *((*number, *arguments) for arguments, _ in runs))
     counts = []

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 from anvil import ACCOUNTS, Anvil
@@ -24,6 +25,8 @@ from scene import Scene, follows, played
 from test_feeds import Feed
 
 from chainwatch import client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ALICE, BOB = ACCOUNTS[1:3]
 NOW = int(time.time()) - 60
@@ -69,16 +72,17 @@ async def tailed(daemon: Daemon, *arguments: str) -> AsyncIterator[Tail]:
         await process.communicate()
 
 
-@pytest_asyncio.fixture
-async def scene(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Scene]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(anvil_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """A chain, a wallet, a feed and a source over HTTP."""
-    feed = await Feed.deploy(anvil)
-    await feed.transmit(3_000_00000000)
-    async with PriceApis() as api:
+    folder = tmp_path_factory.mktemp("system")
+    async with Anvil(anvil_binary, folder / "anvil") as anvil, PriceApis() as api:
+        feed = await Feed.deploy(anvil)
+        await feed.transmit(3_000_00000000)
         api.prices["ethereum", "usd"] = ("3000.5", NOW)
         async with played(
             anvil,
-            tmp_path / "daemon",
+            folder / "daemon",
             chains=[follows("anvil", anvil, request_timeout="1s")],
             wallets=[{"name": "alice", "address": ALICE}],
             prices=[
@@ -87,8 +91,25 @@ async def scene(anvil: Anvil, tmp_path: Path) -> AsyncIterator[Scene]:
             ],
         ) as scene:
             scene.api = api
-            await scene.until(lambda: len(scene.standing("source_status")) == 2)
             yield scene
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def _all_is_well(scene: Scene) -> None:
+    """Whatever the story before did."""
+    scene.api.conduct = None
+    if scene.node.process is None:
+        await scene.node.start()
+
+    def well() -> bool:
+        newest = {
+            (event["type"], event["chain"], event["data"].get("source")): event["data"]["state"]
+            for event in scene.client.events
+            if event["type"] in ("chain_status", "source_status")
+        }
+        return sorted(newest.values()) == ["connected", "ok", "ok"]
+
+    await scene.until(well)
 
 
 PRESENT = [
