@@ -229,6 +229,19 @@ async def test_where_only_numbers_are_taken_a_block_that_was_replaced_meanwhile_
             await answer(endpoint, block, asked)
 
 
+async def test_a_block_that_comes_while_the_newest_state_is_read_spoils_no_number(anvil: Anvil):
+    # anvil may read the newest state, or the next one, when it has found out that the newest is meant.
+    asked = Reads(balances=(("", ACCOUNTS[1]),))
+    async with connected(anvil.http) as endpoint:
+        block = await block_at(endpoint)
+        await anvil.send(ACCOUNTS[0], ACCOUNTS[1], value=7)
+        await anvil.mine()
+        endpoint.head = block.header
+        with pytest.raises(Setback, match="followed"):
+            await answer(endpoint, block, asked)
+        assert (await answer(endpoint, block, asked)).balances["", ACCOUNTS[1]] == RICH
+
+
 async def test_the_state_of_an_orphan_is_a_setback_and_no_number(anvil: Anvil):
     await anvil.mine(2)
     async with connected(anvil.ws) as endpoint:

@@ -43,7 +43,7 @@ class At:
         self.where = where
         """What stands for the block in a request."""
         head = endpoint.head
-        # anvil takes the state of its newest block from what it has when it comes to that, and that may be the next one.
+        # anvil answers of its newest block by what it holds at that moment, and that may be the next block's already.
         self._sliding = endpoint.profile.development and (head is None or head.number <= block.header.number)
 
     def balance(self, wallet: str) -> asyncio.Future[msgspec.Raw]:
@@ -90,7 +90,7 @@ class At:
         if self._sliding:
             newest = await self.endpoint.latest()
             if newest.hash != ours.hash:
-                raise Setback(f"a block came while the state behind block {ours.number} was read")
+                raise Setback(f"block {ours.number} was followed or replaced while its state was read")
         elif not isinstance(self.where, dict):
             header = await header_at(self.endpoint, ours.number)
             if header is None or header.hash != ours.hash:
