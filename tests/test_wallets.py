@@ -5,7 +5,6 @@ over reorganisations, restarts and whatever else moves a balance, books that agr
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import random
@@ -16,8 +15,8 @@ from typing import Any
 import pytest
 from anvil import ACCOUNTS, Anvil, word
 from daemon import Daemon
-from fold import Client
 from purse import Pair, Purse
+from scene import Scene, follows, played
 
 ALICE, BOB, CAROL, DAVE, RICH = (ACCOUNTS[index] for index in (1, 2, 3, 4, 0))
 STRANGER = "0x00000000000000000000000000000000000000aa"
@@ -27,28 +26,19 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((Path(__file__).parent / "data" / "contracts" / f"{name}.json").read_text())["contracts"]
 
 
-class House:
+class House(Scene):
     """A node, the daemon that watches ALICE and BOB on it, and a client that keeps their books."""
 
-    def __init__(self, node: Anvil, daemon: Daemon, tokens: dict[str, str]) -> None:
-        self.node = node
-        self.daemon = daemon
-        self.tokens = tokens
+    tokens: dict[str, str]
+    floor: int
+    """Below that height nothing is reorganised."""
+
+    def __init__(self, node: Anvil, daemon: Daemon) -> None:
+        super().__init__(node, daemon)
         self.wallets = load("Wallets")
         self.coins = load("Tokens")
-        self.client = Client(daemon.url)
         self.checked = 0
         self.purse = Purse()
-
-    async def mine(self) -> str:
-        """Mine what waits, and wait until it is told; the block's hash."""
-        await self.node.mine()
-        return await self.settled()
-
-    async def settled(self) -> str:
-        head = await self.node.call("eth_getBlockByNumber", "latest", False)
-        await self.daemon.reached(head["hash"])
-        return head["hash"]
 
     def read(self) -> None:
         """Bring the books up to what the client has."""
@@ -57,31 +47,17 @@ class House:
         self.checked = len(self.client.events)
 
     async def until(self, true: Callable[[], bool], *, seconds: float = 20) -> None:
-        """Wait until the books say so."""
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    self.read()
-                    if true():
-                        return
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            last = "\n".join(json.dumps(event) for event in self.client.events[-6:])
-            raise AssertionError(f"the books never say so: {self.purse.held}\n{last}") from None
+        """Wait until it is so, by the books too."""
 
-    def standing(self, kind: str, block_hash: str | None = None) -> list[dict[str, Any]]:
-        """The events of a type that stand, of that block."""
-        return [
-            data
-            for data in self.client.fold.of_type(kind)
-            if block_hash is None or data.get("block_hash") == block_hash
-        ]
+        def so() -> bool:
+            self.read()
+            return true()
+
+        await super().until(so, seconds=seconds)
 
     async def told(self, kind: str, count: int, block_hash: str) -> list[dict[str, Any]]:
-        """Wait for so many events of a type in that block."""
-        async with asyncio.timeout(20):
-            while len(found := self.standing(kind, block_hash)) < count:
-                await asyncio.sleep(0.02)
+        """The events of a type in that block: so many."""
+        found = self.standing(kind, block_hash)
         assert len(found) == count, found
         return found
 
@@ -100,35 +76,25 @@ class House:
         truth = await self.truth()
         await self.until(lambda: self.purse.held == truth)
 
-    async def gas(self, transaction: str) -> int:
-        """Wei that a transaction paid for gas, by its receipt."""
-        receipt = await self.node.call("eth_getTransactionReceipt", transaction)
-        return int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16)
-
 
 @contextlib.asynccontextmanager
 async def opened(node: Anvil, folder: Path, **chain: Any) -> AsyncIterator[House]:
     coin = await node.deploy(load("Tokens")["Coin"]["bytecode"])
     fee = await node.deploy(load("Wallets")["FeeCoin"]["bytecode"])
     tokens = {"COIN": coin, "FEE": fee}
-    settings = {
-        "name": "anvil", "chain_id": 31337, "endpoints": [node.ws], "confirmations": [1], "balance_sweep": "1s",
-    }  # fmt: skip
-    daemon = Daemon(
+    async with played(
+        node,
         folder / "daemon",
-        chains=[settings | chain],
+        kind=House,
+        chains=[follows("anvil", node, start="latest", balance_sweep="1s") | chain],
         wallets=[{"name": "alice", "address": ALICE}, {"name": "bob", "address": BOB}],
         tokens=[
             {"chain": "anvil", "symbol": name, "address": address, "decimals": 6} for name, address in tokens.items()
         ],
-    )
-    async with daemon:
-        house = House(node, daemon, tokens)
-        try:
-            await house.until(lambda: len(house.purse.held) == 6)
-            yield house
-        finally:
-            await house.client.close()
+    ) as house:
+        house.tokens = tokens
+        await house.until(lambda: len(house.purse.held) == 6)
+        yield house
 
 
 @pytest.fixture
@@ -187,7 +153,7 @@ async def test_value_and_gas_explain_a_payment_to_the_wei(house):
     paid = await house.node.send(ALICE, BOB, value=10**18 + 7, gas=21_000)
     block = await house.mine()
     changes = {data["address"].lower(): data for data in await house.told("balance_changed", 2, block)}
-    gas = await house.gas(paid)
+    gas = await house.fee(paid)
     assert gas > 0
     assert causes(changes[ALICE]) == [("value", -(10**18 + 7)), ("gas", -gas)]
     assert causes(changes[BOB]) == [("value", 10**18 + 7)]
@@ -211,7 +177,7 @@ async def test_a_failed_transaction_costs_gas_and_moves_nothing(house):
     sent = await house.node.send(ALICE, failing, "0x" + house.wallets["Failing"]["selectors"]["text()"], value=5)
     block = await house.mine()
     changed = (await house.told("balance_changed", 1, block))[0]
-    assert causes(changed) == [("gas", -await house.gas(sent))]
+    assert causes(changed) == [("gas", -await house.fee(sent))]
     assert changed["unattributed"] == "0"
     assert not house.standing("wallet_outgoing", block)
     await house.agrees()
@@ -277,7 +243,7 @@ async def test_traces_show_what_contracts_pay_and_not_what_they_take_back(anvil,
         changes = {data["address"].lower(): data for data in await house.told("balance_changed", 2, block)}
         assert causes(changes[BOB]) == [("internal", 300)]
         assert changes[BOB]["unattributed"] == changes[ALICE]["unattributed"] == "0"
-        assert causes(changes[ALICE]) == [("value", -1000), ("gas", -await house.gas(sent))]
+        assert causes(changes[ALICE]) == [("value", -1000), ("gas", -await house.fee(sent))]
         incoming = (await house.told("wallet_incoming", 1, block))[0]
         assert (incoming["kind"], incoming["amount"]) == ("internal", "300")
         assert incoming["counterparty"].lower() == payer.lower()
