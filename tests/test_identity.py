@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from anvil import ACCOUNTS, Anvil
+from asking import Poor, refused
 from contracts import bytecode, calldata
 from ingestion import chain_settings, followed, opened_log, reached, told
 from test_feeds import Feed
@@ -50,10 +51,12 @@ async def act(node: Anvil, at: dict[str, str], feed: Feed, chance: random.Random
     await node.mine()
 
 
-async def ingested(folder: Path, node: Anvil, at: dict[str, str], feed: Feed, during: Any = None, **chain: Any):
+async def ingested(
+    folder: Path, node: Anvil, at: dict[str, str], feed: Feed, during: Any = None, url: str = "", **chain: Any
+) -> dict[str, Any]:
     """The events of the chain that hang on its blocks alone, by id."""
     settings = chain_settings(
-        node.ws, chain_id=31337, request_timeout=10, balance_sweep=3600, confirmations=(1, 3), **chain
+        url or node.ws, chain_id=31337, request_timeout=10, balance_sweep=3600, confirmations=(1, 3), **chain
     )
     listed = {"COIN": at["Coin"], "WETH": at["WETH9"]}
     more = {
@@ -97,3 +100,15 @@ async def test_the_same_chain_has_the_same_events(anvil, tmp_path, traces):
         "balance_changed", "wallet_status", "token_transfer", "token_approval", "price_update",
     }  # fmt: skip
     assert again == live
+    if not traces:
+        # A provider that gives no receipts of whole blocks, no traces, and heeds neither hashes nor overrides.
+        async with Poor(anvil.http, meagre).serving() as url:
+            assert await ingested(tmp_path / "poor", anvil, at, feed, url=url) == live
+
+
+def meagre(method: str, params: list[Any]) -> dict[str, Any] | None:
+    if method in ("eth_getBlockReceipts", "trace_block") or method.startswith("debug_"):
+        return refused(f"the method {method} does not exist/is not available", -32601)
+    if method in ("eth_call", "eth_getBalance") and (len(params) > 2 or isinstance(params[1], dict)):
+        return refused("invalid argument 1: json: cannot unmarshal object", -32602)
+    return None
