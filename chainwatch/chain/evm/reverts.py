@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from chainwatch.chain.evm.at import old, text
+from chainwatch.chain.evm.at import old, text, together
 from chainwatch.chain.evm.block import MALFORMED, Block, quantity
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint
 from chainwatch.chain.evm.reads import Revert
@@ -26,6 +26,8 @@ CONNECT = 3.0
 """Seconds of these that a second connection to the node may take."""
 MOST = 64
 """Transactions of a block whose reason is looked for; a spammer's thousandth failure need not be explained."""
+AT_ONCE = 8
+"""Of them, so many are asked for side by side: a block of mainnet has about as many, and waits for them."""
 LONGEST = 4096
 """Bytes of returned data that are kept."""
 OUT_OF_GAS: Final = "out of gas"
@@ -64,10 +66,14 @@ async def reverts(endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> di
     """Of failed transactions of the block. One that cannot be explained is there, and says nothing."""
     found = dict.fromkeys(hashes, Revert())
     used = {receipt.transaction_hash: receipt.gas_used for receipt in block.receipts}
+
+    async def explain(transaction: str) -> None:
+        found[transaction] = await _explain(endpoint, block, transaction, used.get(transaction))
+
     try:
         async with asyncio.timeout(PATIENCE):
-            for transaction in hashes[:MOST]:
-                found[transaction] = await _explain(endpoint, block, transaction, used.get(transaction))
+            for start in range(0, min(len(hashes), MOST), AT_ONCE):
+                await together(*(explain(transaction) for transaction in hashes[start : start + AT_ONCE]))
     except TimeoutError:
         pass  # the rest goes without a reason
     return found
