@@ -72,7 +72,9 @@ async def reverts(endpoint: Endpoint, block: Block, hashes: Sequence[str]) -> di
 
     try:
         async with asyncio.timeout(PATIENCE):
-            for start in range(0, min(len(hashes), MOST), AT_ONCE):
+            for transaction in hashes[:1]:
+                await explain(transaction)  # alone: it finds out what the node can do
+            for start in range(1, min(len(hashes), MOST), AT_ONCE):
                 await together(*(explain(transaction) for transaction in hashes[start : start + AT_ONCE]))
     except TimeoutError:
         pass  # the rest goes without a reason
