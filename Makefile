@@ -21,7 +21,7 @@ bench: .venv/installed
 	for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
 soak: .venv/installed
-	$(BIN)/pytest -m soak --timeout 0
+	$(BIN)/pytest -m soak --timeout 0 -n 0
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
