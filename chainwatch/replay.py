@@ -2,7 +2,9 @@
 One past block, derived as it would be today: how somebody tries a filter or a wallet before relying on it.
 
 It talks to a chain's endpoints as the daemon does and touches no log. Balances are compared with the block before, as
-if the daemon had been there: that needs a node that still has the state of both.
+if the daemon had been there: that needs a node that still has the state of both. What hangs on more than a block and
+its parent is not told: what became of pending transactions, finality, audits of balances, states. With `min_change` a
+price is compared with the round before, not with the one that a daemon told last.
 """
 
 from __future__ import annotations
