@@ -1,12 +1,14 @@
 """`chainwatch tail` as people run it: a process with pipes, a terminal and signals; and its lines, one by one."""
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
 import random
 import signal
 import sys
+import termios
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -332,6 +334,44 @@ async def test_killed_at_any_moment_the_cursor_file_is_never_ahead_of_stdout(tmp
             behind = int(kept.read_text().removeprefix("log1-")) if kept.exists() else 0
             assert behind <= max(seen, default=0)
             assert seen == set(range(1, max(seen, default=0) + 1))
+
+
+async def test_ended_by_sigterm_the_cursor_file_is_exactly_behind_what_was_printed(tmp_path):
+    kept = tmp_path / "cursor"
+
+    async def answer(request):
+        after = int(request.headers.get("Last-Event-ID", "log1-0").removeprefix("log1-"))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(connect(after))
+        for number in range(after + 1, after + 1000):
+            await response.write(frame(number))
+            await asyncio.sleep(0)
+        return response
+
+    async with SseServer(answer) as server:
+        for _ in range(5):
+            async with running("tail", "--json", "--cursor-file", str(kept), "--url", server.url) as tail:
+                printed = await tail.stdout.readline()
+                tail.terminate()
+                printed += await tail.stdout.read()
+                assert await tail.wait() == -signal.SIGTERM
+            assert kept.read_text() == f"log1-{json.loads(printed.splitlines()[-1])['data']['log_index']}\n"
+
+
+async def test_sigterm_does_not_wait_for_a_reader_that_takes_nothing():
+    async with streaming(connect(0), frames(1, 10_000)) as server:
+        read_end, write_end = os.pipe()
+        try:
+            async with running("tail", "--json", "--url", server.url, stdout=write_end) as tail:
+                size = fcntl.fcntl(read_end, fcntl.F_GETPIPE_SZ)
+                while int.from_bytes(fcntl.ioctl(read_end, termios.FIONREAD, b"\0" * 4), "little") < size - 4096:
+                    await asyncio.sleep(0.01)
+                tail.terminate()
+                assert await asyncio.wait_for(tail.wait(), 10) == -signal.SIGTERM
+        finally:
+            os.close(read_end)
+            os.close(write_end)
 
 
 async def test_a_linked_or_empty_cursor_file_is_fine(tmp_path):

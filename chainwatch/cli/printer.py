@@ -31,6 +31,8 @@ class Printer:
 
     def __init__(self, fd: int, render: Render, cursor_file: Path | None) -> None:
         self.fd = fd
+        self.writing = False
+        """Lines are on their way to whoever reads stdout, and that may take for ever."""
         self._render = render
         self._file = cursor_file.resolve() if cursor_file else None  # a link stays a link
         self._waiting = bytearray()
@@ -53,7 +55,9 @@ class Printer:
     def flush(self) -> None:
         if self._waiting:
             lines, self._waiting = self._waiting, bytearray()
+            self.writing = True
             _write(self.fd, lines)
+            self.writing = False
         if self._file and self._cursor != self._kept:
             _replace(self._file, f"{self._cursor}\n")
             self._kept = self._cursor
