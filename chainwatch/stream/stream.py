@@ -45,8 +45,8 @@ class Stream(asyncio.Protocol):
 
     __slots__ = (
         "bytes", "chunked", "closed", "cursor", "deadline", "group", "heartbeat", "held", "hub", "id", "junk",
-        "named", "opened", "paused", "peer", "place", "reason", "remaining", "sent", "slot", "stalled", "told",
-        "touched", "transport", "wanted",
+        "named", "opened", "owner", "paused", "peer", "place", "reason", "remaining", "seat", "sent", "slot", "stalled",
+        "told", "touched", "transport", "wanted",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -59,6 +59,8 @@ class Stream(asyncio.Protocol):
         peer: str,
         wanted: Filter,
         after: int,
+        owner: str = "",
+        seat: object = None,
         named: bool = False,
         chunked: bool = True,
         limit: int | None = None,
@@ -68,6 +70,8 @@ class Stream(asyncio.Protocol):
         self.hub = hub
         self.id = name
         self.peer = peer
+        self.owner = owner  # the id of the key that opened it; empty for anybody
+        self.seat = seat  # whatever has to be given back by `closed`
         self.wanted = wanted
         self.named = named
         self.chunked = chunked
