@@ -73,12 +73,15 @@ def find(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
     return None
 
 
-def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object], *, secrets: bool = True
+) -> Settings:
     """
     The settings of a file (None: the built-in ones, public Ethereum), with variables and flags laid over it.
 
     `flags` are values by their place, `{"server.port": 9000, "log.path": Path("x.db")}`; None is "not given".
-    `ConfigError` holds every problem.
+    Without `secrets`, files with endpoints and API keys are not read, for whoever asks no node and may not read them;
+    the endpoints of such a file are then not there. `ConfigError` holds every problem.
     """
     data = _read(path) if path else _copy(PUBLIC_ETHEREUM)
     base = path.parent if path else Path()
@@ -87,8 +90,9 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
     _resolve_paths(data, base, environ)
     problems += _overlay_variables(data, environ, places)
     _overlay_flags(data, flags, environ, places)
-    problems += _read_endpoints_files(data, base, environ, places)
-    problems += _check_key_files(data)
+    problems += _read_endpoints_files(data, base, environ, places, unread=not secrets)
+    if secrets:
+        problems += _check_key_files(data)
     log = data.setdefault("log", {})
     by_default = isinstance(log, dict) and "path" not in log
     if by_default:
@@ -160,13 +164,16 @@ def _resolve_paths(data: Data, base: Path, environ: Mapping[str, str]) -> None:
     log = data.get("log")
     if isinstance(log, dict) and isinstance(written := log.get("path"), str) and written:
         log["path"] = str(_expand(written, base, environ))
+    server = data.get("server")
+    if isinstance(server, dict) and isinstance(written := server.get("keys_file"), str) and written:
+        server["keys_file"] = str(_expand(written, base, environ))
     for _, price in _tables(data, "prices"):
         if isinstance(written := price.get("api_key_file"), str) and written:
             price["api_key_file"] = str(_expand(written, base, environ))
 
 
 def _read_endpoints_files(
-    data: Data, base: Path, environ: Mapping[str, str], places: dict[str, str]
+    data: Data, base: Path, environ: Mapping[str, str], places: dict[str, str], *, unread: bool
 ) -> Iterable[Problem]:
     for index, chain in _tables(data, "chains"):
         if not isinstance(written := chain.get("endpoints_file"), str):
@@ -177,6 +184,8 @@ def _read_endpoints_files(
             continue
         # A stand-in, so that what cannot be read is not reported as missing as well; it is never used.
         chain["endpoints"] = ["wss://unread.invalid"]
+        if unread:
+            continue
         try:
             lines = _expand(written, base, environ).read_text("utf-8").splitlines()
         except OSError as error:
@@ -242,9 +251,12 @@ def _overlay_flags(data: Data, flags: Mapping[str, object], environ: Mapping[str
             section, _, key = place.partition(".")
             places[place] = f"{place} on the command line"
             _put(data, section, key, str(value) if isinstance(value, Path) else value)
-    log = data.get("log")
-    if isinstance(log, dict) and "log.path" in places and log["path"]:  # of a variable or a flag: from here on
-        log["path"] = str(_expand(log["path"], Path(), environ))
+    for section, key in (("log", "path"), ("server", "keys_file")):
+        table = data.get(section)
+        if (
+            isinstance(table, dict) and f"{section}.{key}" in places and table[key]
+        ):  # of a variable or a flag: from here
+            table[key] = str(_expand(table[key], Path(), environ))
 
 
 def _put(data: Data, section: str, key: str, value: object) -> None:

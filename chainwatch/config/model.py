@@ -70,6 +70,10 @@ class ServerSettings(Section):
         le=3600,
         description="An idle stream gets a comment line after this long, so that it stays open.",
     )
+    keys_file: Annotated[Path, BeforeValidator(values.file)] | None = Field(
+        default=None,
+        description="The API keys, as `chainwatch keys` keeps them. Default: keys.toml beside the event log.",
+    )
 
     @property
     def loopback(self) -> bool:
@@ -264,6 +268,11 @@ class Settings(Section):
     wallets: tuple[WalletSettings, ...] = Field(default=(), description="The addresses to watch.")
     tokens: tuple[TokenSettings, ...] = Field(default=(), description="The tokens that filters can name.")
     prices: tuple[PriceSettings, ...] = Field(default=(), description="The prices to follow.")
+
+    @property
+    def keys_file(self) -> Path:
+        """Where the API keys are; the temporary log of a demonstration has none beside it."""
+        return self.server.keys_file or self.log.path.parent / "keys.toml"
 
     def not_yet(self) -> list[str]:
         """

@@ -1,0 +1,76 @@
+"""A daemon that keeps up with the file of its keys: a new key, or one that is revoked, is known within a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from chainwatch.errors import ConfigError
+from chainwatch.keys import file
+from chainwatch.keys.ring import Keyring
+
+PERIOD: Final = 0.25
+"""Seconds between two looks. A look is one `stat`; inotify would not see what another machine writes."""
+
+_log = structlog.get_logger("chainwatch.keys")
+
+
+class Watch:
+    """
+    `ring` is what the file last held that could be used. A broken file changes nothing, and is logged once for each
+    change. A file that is gone leaves no key, and still everyone needs one: only a new start opens what was closed.
+    """
+
+    def __init__(self, path: Path, changed: Callable[[Keyring], None]) -> None:
+        """Reads the file. `ConfigError` where it is there and cannot be used. `changed` is told of each ring after."""
+        self.path = path
+        found = file.read(path)
+        self.ring = found.ring
+        self._changed = changed
+        self._state = found.state
+        self._warn()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            self.look()
+
+    def look(self) -> None:
+        """Look once, now."""
+        state = file.look(self.path)
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            found = file.read(self.path)
+        except ConfigError as error:
+            _log.error("the API keys stay as they were", error=str(error))
+            return
+        self._state = found.state  # it may have changed again between the two
+        before, now = self.ring, found.ring
+        if found.state == file.MISSING:
+            now = Keyring(required=bool(before))
+            if before:
+                _log.error(
+                    "the file of the API keys is gone: no key is good, and everyone needs one", file=str(self.path)
+                )
+        self.ring = now
+        self._warn()
+        if now.keys == before.keys and bool(now) == bool(before):
+            return
+        _log.info(
+            "API keys changed",
+            file=str(self.path),
+            new=[key.name for key in now.keys if key not in before.keys],
+            gone=[key.name for key in before.keys if key not in now.keys],
+        )
+        self._changed(now)
+
+    def _warn(self) -> None:
+        if self.ring.doubt:
+            _log.warning(self.ring.doubt)
