@@ -140,7 +140,7 @@ async def _following(chains: Sequence[Chain], quotes: Quotes, stop: asyncio.Even
 
     tasks = [asyncio.create_task(chain.run(), name=f"chain {chain.name}") for chain in chains]
     tasks.append(asyncio.create_task(quotes.run(), name="prices"))
-    tasks.append(asyncio.create_task(show_progress([chain.vitals for chain in chains]), name="progress"))
+    tasks.append(asyncio.create_task(show_progress(lambda: [chain.vitals() for chain in chains]), name="progress"))
     for task in tasks:
         task.add_done_callback(ended)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,11 +19,11 @@ LOOK_EVERY = 0.5
 SAY_EVERY = 10.0
 """Seconds."""
 
-Vitals = Callable[[], Mapping[str, Any]]
-"""`name`, `head` (newest told block) and `node_head` of a chain."""
+Vitals = Callable[[], Iterable[Mapping[str, Any]]]
+"""`name`, `head` (newest told block) and `node_head` of each chain that there is now."""
 
 
-async def show_progress(chains: Sequence[Vitals]) -> None:
+async def show_progress(chains: Vitals) -> None:
     """Watch the chains for ever."""
     show = _bars if sys.stderr.isatty() else _lines
     await show(chains)
@@ -35,13 +35,12 @@ def _distance(vitals: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if told is None or known is None or known - told < BEHIND else (told, known)
 
 
-async def _lines(chains: Sequence[Vitals]) -> None:
+async def _lines(chains: Vitals) -> None:
     logger = structlog.get_logger()
     said: dict[str, tuple[float, int]] = {}
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        for chain in chains:
-            vitals = chain()
+        for vitals in chains():
             name, now = vitals["name"], time.monotonic()
             if (distance := _distance(vitals)) is None:
                 if name in said:
@@ -59,13 +58,13 @@ async def _lines(chains: Sequence[Vitals]) -> None:
                 )
 
 
-async def _bars(chains: Sequence[Vitals]) -> None:
+async def _bars(chains: Vitals) -> None:
     bars: Progress | None = None
     rows: dict[str, tuple[TaskID, int]] = {}
     try:
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            reading = {vitals["name"]: distance for chain in chains if (distance := _distance(vitals := chain()))}
+            reading = {vitals["name"]: distance for vitals in chains() if (distance := _distance(vitals))}
             if bars is None and reading:
                 bars = _new_bars()
                 bars.start()

@@ -110,9 +110,12 @@ class Quotes:
         self._blocked: str | None = None
 
     @classmethod
-    async def resume(cls, settings: Settings, log: Log) -> Quotes:
-        """Where the log says that they were left. `ConfigError` where an API key cannot be read."""
-        keys = api_keys(settings)
+    async def resume(cls, settings: Settings, log: Log, keys: Mapping[str, str] | None = None) -> Quotes:
+        """
+        Where the log says that they were left. `keys`: the API keys by their files; where they are not given they are
+        read, and one that cannot be is a `ConfigError`.
+        """
+        keys = api_keys(settings) if keys is None else keys
         together: dict[tuple[str, str | None, str | None], list[PriceSettings]] = {}
         for price in settings.prices:
             if price.source in _APIS:
