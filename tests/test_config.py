@@ -58,7 +58,6 @@ def test_without_a_file_public_ethereum_is_watched():
     assert len({url.split("/")[2].split(".", 1)[-1] for url in chain.endpoints}) == len(chain.endpoints)
     assert {token.symbol for token in settings.tokens} == {"USDC", "USDT", "WETH", "DAI"}
     assert settings.log.path == Path("/home/ada/.local/state/chainwatch/events.db")
-    assert settings.not_yet() == []
 
 
 def test_a_file_without_chains_watches_none(write):
@@ -275,7 +274,6 @@ def test_prices_are_read(write):
     price = f'symbol = "ETH"\nsource = "chainlink"\nchain = "ethereum"\nfeed = "{USDC}"\nmin_change = "0.5%"'
     settings = load(write(f"{CHAIN}[[prices]]\n{price}"), HOME, {})
     assert settings.prices[0].min_change == Decimal("0.5")
-    assert settings.not_yet() == []
 
 
 def test_settings_cannot_be_changed():
@@ -467,15 +465,6 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
         load(tmp_path / "latin.toml", HOME, {})
 
 
-def test_what_is_asked_for_and_not_there_yet_is_named(write):
-    assert load(write(CHAIN + "[server]\nmax_connections_per_key = 5\n"), HOME, {}).not_yet() == [
-        "server.max_connections_per_key",
-    ]
-    assert load(write(CHAIN + "[server]\nport = 1\n"), HOME, {}).not_yet() == [], (
-        "to ask for nothing asks for no feature"
-    )
-
-
 # --- what follows from settings -------------------------------------------------------------------------------------
 
 
@@ -497,7 +486,6 @@ def test_every_key_is_described():
 def test_the_example_loads_without_a_problem():
     settings = load(ROOT / "chainwatch.example.toml", HOME, {})
     assert [chain.name for chain in settings.chains] == ["ethereum"]
-    assert settings.not_yet() == []
 
 
 def test_the_example_with_everything_switched_on_names_every_key():

@@ -38,7 +38,7 @@ def options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> set[str
 def test_the_configuration_in_the_readme_loads(tmp_path):
     (text,) = blocks("toml")
     (tmp_path / "chainwatch.toml").write_text(text)
-    assert load(tmp_path / "chainwatch.toml", {"HOME": str(tmp_path)}, {}).not_yet() == []
+    assert load(tmp_path / "chainwatch.toml", {"HOME": str(tmp_path)}, {}).wallets
 
 
 def test_the_python_in_the_readme_is_python():

@@ -38,7 +38,7 @@ def serve(
         Path | None, typer.Option("--log", metavar="PATH", help="File of the event log.", show_default=False)
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let anyone who can reach a non-loopback address read everything.")
+        bool, typer.Option("--insecure", help="Let anyone who can reach a non-loopback address read and publish.")
     ] = False,
 ) -> int:
     """
@@ -49,7 +49,7 @@ def serve(
     """
     import structlog
 
-    from chainwatch import config, logs
+    from chainwatch import config, keys, logs
 
     frame: Frame = ctx.obj
     # A demonstration has its own chain: what is configured for others is read only if it is named.
@@ -64,17 +64,16 @@ def serve(
         ],
         keys=config.api_keys(settings).values(),
     )
-    if not settings.server.loopback and not insecure:
+    if not settings.server.loopback and not insecure and not keys.load(settings.keys_file):
         raise ConfigError(
             f"{settings.server.host} is not a loopback address, so others could read everything without a key",
-            hint='listen on "127.0.0.1", or give --insecure if everyone who can reach the address may read',
+            hint='make a key with `chainwatch keys create NAME`, or listen on "127.0.0.1"; give --insecure if everyone '
+            "who can reach the address may read and publish",
         )
     told = structlog.get_logger()
     if not demo:
         chains = [chain.name for chain in settings.chains]
         told.info("configuration", file=str(path) if path else "built in: public Ethereum endpoints", chains=chains)
-        if missing := settings.not_yet():
-            told.warning("this version does not do yet what these keys ask for", keys=missing)
 
     from chainwatch import daemon
 

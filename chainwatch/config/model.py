@@ -274,16 +274,6 @@ class Settings(Section):
         """Where the API keys are; the temporary log of a demonstration has none beside it."""
         return self.server.keys_file or self.log.path.parent / "keys.toml"
 
-    def not_yet(self) -> list[str]:
-        """
-        The places of what was asked for and this version does not do. They are accepted, so that a configuration for a
-        later version loads; whoever starts the daemon says so.
-        """
-        return [f"server.{key}" for key in _LIMITS if key in self.server.model_fields_set]
-
-
-_LIMITS: Final = ("max_connections_per_key", "max_connections_per_address", "connects_per_minute")
-
 
 def vocabulary(settings: Settings) -> Vocabulary:
     """The words that filters can use: chains, and symbols of native currencies and of the configured tokens."""

@@ -25,17 +25,18 @@ class Watch:
     change. A file that is gone leaves no key, and still everyone needs one: only a new start opens what was closed.
     """
 
-    def __init__(self, path: Path, changed: Callable[[Keyring], None]) -> None:
-        """Reads the file. `ConfigError` where it is there and cannot be used. `changed` is told of each ring after."""
+    def __init__(self, path: Path) -> None:
+        """Reads the file. `ConfigError` where it is there and cannot be used."""
         self.path = path
         found = file.read(path)
         self.ring = found.ring
-        self._changed = changed
+        self._changed: Callable[[Keyring], None] | None = None
         self._state = found.state
         self._warn()
 
-    async def run(self) -> None:
-        """Look for ever."""
+    async def run(self, changed: Callable[[Keyring], None]) -> None:
+        """Look for ever, and tell `changed` of each new ring."""
+        self._changed = changed
         while True:
             await asyncio.sleep(PERIOD)
             self.look()
@@ -69,7 +70,8 @@ class Watch:
             new=[key.name for key in now.keys if key not in before.keys],
             gone=[key.name for key in before.keys if key not in now.keys],
         )
-        self._changed(now)
+        if self._changed is not None:
+            self._changed(now)
 
     def _warn(self) -> None:
         if self.ring.doubt:

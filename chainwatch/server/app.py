@@ -1,9 +1,9 @@
-"""The application: routes, and what holds for all of them (hosts, origins, problems)."""
+"""The application: routes, who may ask for them, and what holds for all of them (hosts, origins, keys, problems)."""
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -11,34 +11,62 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
-from chainwatch.server import access, contract, health, history, problem, stats, streams
-from chainwatch.server.context import CONTEXT, SEATS, Context, Seats
+from chainwatch.server import contract, health, history, origins, problem, stats, streams
+from chainwatch.server.access import ANYBODY
+from chainwatch.server.asking import PRINCIPAL
+from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.problem import Problem
 
 _METHODS: Final = "GET, HEAD, OPTIONS"
 _log = structlog.get_logger("chainwatch.server")
 
 
+class Route(NamedTuple):
+    """What is asked, who answers, and the permission that it takes."""
+
+    method: str
+    path: str
+    handler: Handler
+    needs: str | None = "read"
+    """`read`, `send` or `admin`; None: anyone may ask."""
+
+
+ROUTES: Final = (
+    Route("GET", "/events", streams.unnamed),
+    Route("GET", "/events/stream", streams.unnamed),
+    Route("GET", "/events/history", history.history),
+    Route("GET", "/events/{type}", streams.named),
+    Route("GET", "/v1/stats", stats.stats),
+    Route("GET", "/schema.json", contract.schema, needs=None),
+    Route("GET", "/asyncapi.json", contract.streams, needs=None),
+    Route("GET", "/health", health.ready, needs=None),
+    Route("GET", "/health/ready", health.ready, needs=None),
+    Route("GET", "/health/live", health.live, needs=None),
+)
+_ENDLESS: Final = {streams.unnamed, streams.named, stats.stats}
+"""A HEAD of these would never end."""
+_HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
+
+
 def build_app(context: Context) -> web.Application:
     """All routes. When the application shuts down, every stream is ended first."""
     app = web.Application(middlewares=[_problems, _guard])
     app[CONTEXT] = context
-    app[SEATS] = Seats()
     app[stats.TICKER] = stats.Ticker(context)
     app.on_response_prepare.append(_dress)
     app.on_shutdown.append(_end_streams)
-    # A HEAD of a stream would never end; `allow_head` is for what has an end.
-    app.router.add_get("/events", streams.unnamed, allow_head=False)
-    app.router.add_get("/events/stream", streams.unnamed, allow_head=False)
-    app.router.add_get("/events/history", history.history)
-    app.router.add_get("/events/{type}", streams.named, allow_head=False)
-    app.router.add_get("/v1/stats", stats.stats, allow_head=False)
-    app.router.add_get("/schema.json", contract.schema)
-    app.router.add_get("/asyncapi.json", contract.streams)
-    app.router.add_get("/health", health.ready)
-    app.router.add_get("/health/ready", health.ready)
-    app.router.add_get("/health/live", health.live)
+    needs: dict[Handler, str | None] = {}
+    for route in ROUTES:
+        needs[route.handler] = route.needs
+        if route.method == "GET":
+            app.router.add_get(route.path, route.handler, allow_head=route.handler not in _ENDLESS)
+        else:
+            app.router.add_route(route.method, route.path, route.handler)
+    app[_NEEDS] = needs
     return app
+
+
+_NEEDS = web.AppKey("needs", dict[Handler, str | None])
 
 
 def build_runner(app: web.Application) -> web.AppRunner:
@@ -57,6 +85,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 async def _end_streams(app: web.Application) -> None:
+    app[CONTEXT].sessions.close()
     await app[CONTEXT].hub.close()
 
 
@@ -65,7 +94,7 @@ async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "chainwatch"
     response.headers["X-Content-Type-Options"] = "nosniff"
     origin = request.headers.get("Origin", "")
-    if origin and access.is_allowed(origin, request.app[CONTEXT].allowed_origins):
+    if origin and origins.is_allowed(origin, request.app[CONTEXT].settings().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Vary"] = "Origin"
 
@@ -83,11 +112,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         allowed = ", ".join(sorted({*error.allowed_methods, "OPTIONS"}))
         return problem.answer(Problem(405, f"{request.method} is not possible here", headers={"Allow": allowed}))
     except web.HTTPNotFound:
-        there = (
-            "there is: /events, /events/{type or category}, /events/history, /v1/stats, /health, /schema.json, "
-            "/asyncapi.json"
-        )
-        return problem.answer(Problem(404, f"there is nothing at {request.path}", more={"hint": there}))
+        return problem.answer(Problem(404, f"there is nothing at {request.path}", more={"hint": f"there is: {_HERE}"}))
     except web.HTTPException as error:
         return problem.answer(Problem(error.status, error.reason))
     except ConnectionError:
@@ -99,14 +124,16 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Host and origin before anything is looked at; preflights; requests that carry what none should."""
+    """Host, origin and key before anything is looked at; preflights; requests that carry what none should."""
     context = request.app[CONTEXT]
+    settings, access = context.settings(), context.sessions.access
     host = request.headers.get("Host", "")
-    # A client of HTTP/1.0 may name no host. A browser always does, and it is the browser that is tricked.
-    if context.loopback and host and not access.is_loopback(host):
+    # Without keys, a Host that is not this machine is a page that rebinds its name (with keys, it has none of them). A
+    # client of HTTP/1.0 may name no host. A browser always does, and it is the browser that is tricked.
+    if settings.loopback and not access.closed and host and not origins.is_loopback(host):
         raise Problem(403, f"the Host {host!r} is not this machine", more={"value": host}, close=True)
     origin = request.headers.get("Origin", "")
-    if origin and not access.is_same_origin(origin, host) and not access.is_allowed(origin, context.allowed_origins):
+    if origin and not origins.is_same_origin(origin, host) and not origins.is_allowed(origin, settings.allowed_origins):
         raise Problem(
             403, f"the origin {origin!r} is not in server.allowed_origins", more={"value": origin}, close=True
         )
@@ -114,6 +141,17 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _preflight(request)
     if request.method in ("GET", "HEAD") and request.body_exists:
         raise Problem(400, f"a {request.method} carries no body", close=True)
+    needs = request.app[_NEEDS].get(request.match_info.handler)
+    if needs is None:
+        request[PRINCIPAL] = ANYBODY
+    else:
+        request[PRINCIPAL] = principal = access.identify(request.headers, request.query.items())
+        if not principal.may(needs):
+            raise Problem(
+                403,
+                f"the key {principal.name} may not {needs}",
+                more={"hint": f"chainwatch keys create NAME --can {needs} makes one that may"},
+            )
     return await handler(request)
 
 
@@ -128,7 +166,9 @@ def _preflight(request: web.Request) -> web.Response:
         headers={
             "Allow": methods,
             "Access-Control-Allow-Methods": methods,
-            "Access-Control-Allow-Headers": "Accept, Cache-Control, Content-Type, Last-Event-ID",
+            "Access-Control-Allow-Headers": (
+                "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key"
+            ),
             "Access-Control-Max-Age": "3600",
         },
     )

@@ -8,9 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
+from chainwatch.config import ServerSettings
 from chainwatch.filter import Vocabulary
 from chainwatch.log import Log
+from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
+from chainwatch.server.sessions import Sessions
 from chainwatch.stream.hub import Hub
 
 
@@ -24,8 +27,12 @@ class Context:
     version: str
     started: float
     """Unix time of the daemon's start."""
-    loopback: bool
-    """Bound to a loopback address: then a `Host` that is none is a web page that rebinds a name (DNS rebinding)."""
+    settings: Callable[[], ServerSettings]
+    """`[server]` as it is now: limits and origins may change while the daemon runs."""
+    sessions: Sessions
+    """Whose requests these are, and the end of what they open."""
+    gate: Gate
+    """Seats for what stays open."""
     vocabulary: Callable[[], Vocabulary]
     """What the words of a filter mean now."""
     chains: Callable[[], list[dict[str, Any]]]
@@ -37,18 +44,6 @@ class Context:
     """The same of each source of prices: `name`, `chain` (of a feed), `state`, `ready`, `reason`."""
     extra_stats: Callable[[], dict[str, Any]] = dict
     """More for `/v1/stats`, by name."""
-    allowed_origins: tuple[str, ...] = ()
-    """Origins of other sites that may read; `*` is any."""
-    max_connections: int = 10_000
-    """Streams in total."""
-
-
-@dataclass(slots=True)
-class Seats:
-    """Streams that are open and not in the hub: those of statistics, and those whose handler is not done yet."""
-
-    taken: int = 0
 
 
 CONTEXT = web.AppKey("context", Context)
-SEATS = web.AppKey("seats", Seats)

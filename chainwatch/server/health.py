@@ -19,11 +19,16 @@ async def live(_: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Every source gives events; else 503, and which one does not, and why."""
     context = request.app[CONTEXT]
-    chains = [_standing(vitals) for vitals in context.chains()]
-    sources = [_standing(vitals) for vitals in context.sources()]
-    waiting = [one["name"] for one in (*chains, *sources) if not one["ready"]]
+    principal = context.sessions.access.recognise(request.headers, request.query.items())
+    everything = [*context.chains(), *context.sources()]
+    waiting = [vitals["name"] for vitals in everything if not vitals["ready"]]
     status = "stopping" if context.hub.closing else "waiting" if waiting else "ok"
-    body = {"status": status, "not_ready": waiting, "chains": chains, "sources": sources}
+    body: dict[str, Any] = {"status": status}
+    if principal is not None:  # what is watched here is nobody else's business; a balancer needs the status alone
+        chains = [_standing(vitals) for vitals in context.chains() if principal.sees_chain(vitals["name"])]
+        sources = [_standing(vitals) for vitals in context.sources() if principal.sees_chain(vitals.get("chain"))]
+        not_ready = [one["name"] for one in (*chains, *sources) if not one["ready"]]
+        body |= {"not_ready": not_ready, "chains": chains, "sources": sources}
     return _json(body, 200 if status == "ok" else 503)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from aiohttp import web
 
 from chainwatch.log import Cursor
-from chainwatch.server import parameters
+from chainwatch.server import asking
 from chainwatch.server.context import CONTEXT
 from chainwatch.stream.begin import begin, resume
 
@@ -20,7 +18,7 @@ async def history(request: web.Request) -> web.Response:
     """
     context = request.app[CONTEXT]
     log = context.log
-    page = parameters.history(request.query.items(), context.vocabulary(), now=int(time.time() * 1000))
+    page = asking.page(request)
     if page.cursor is not None:
         start = resume(str(page.cursor), identity=log.identity, oldest=log.oldest, head=log.head)
     else:

@@ -61,10 +61,11 @@ def stream(
     now: int,
     last_event_id: str = "",
     only: str | None = None,
+    names: bool = False,
 ) -> Asked:
     """
     The stream that this query asks for, at the Unix time `now` in milliseconds. `last_event_id` is the header's;
-    `only` the type or category of a route of its own, whose events are named.
+    `only` the type or category of a route of its own, whose events are named; so are those of a route that `names`.
     """
     given = _by_name(query, STREAM)
     resume = last_event_id or _one(given, "last_event_id") or ""
@@ -72,7 +73,7 @@ def stream(
     return Asked(
         wanted=_wanted(given, vocabulary, only),
         start=Start(resume=resume, since=_since(given, now), last=_whole(given, "last", 0, 10**9)),
-        named=(only is not None) if named is None else named,
+        named=(names or only is not None) if named is None else named,
         limit=_whole(given, "limit", 1, 10**15),
         duration=_duration(given, "duration", 0.001, 10**9),
         heartbeat=_duration(given, "heartbeat", 0.1, 3600),

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from chainwatch import sse
-from chainwatch.server.context import CONTEXT, SEATS, Context
-from chainwatch.server.streams import HEADERS, is_full, turned_away
+from chainwatch.server.asking import PRINCIPAL
+from chainwatch.server.context import CONTEXT, Context
+from chainwatch.server.limits import Full
+from chainwatch.server.principal import Principal
+from chainwatch.server.streams import HEADERS, enter, turned_away
 from chainwatch.stream import kernel
 from chainwatch.stream.stream import Stream
 
@@ -21,26 +25,31 @@ LISTED: Final = 256
 """Streams that are told one by one; all are counted."""
 
 
-def snapshot(context: Context) -> dict[str, Any]:
-    """What is connected, how far behind, how late, and who listens."""
-    hub, log = context.hub, context.log
+def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
+    """
+    What is connected, how far behind, how late, and who listens: of chains and of streams, those that `principal` may
+    know of.
+    """
+    hub, log, gate = context.hub, context.log, context.gate
     now = time.time()
-    streams = list(hub.streams.values())
+    streams = [stream for stream in hub.streams.values() if principal.owns(stream.owner)]
     places = Counter(stream.place.value for stream in streams)
     log_stats = getattr(log, "stats", None)
+    names = {key.id: key.name for key in context.sessions.access.ring.keys}
     return {
         "version": context.version,
         "time": now,
         "uptime_seconds": round(now - context.started, 3),
-        "chains": context.chains(),
-        "sources": context.sources(),
+        "chains": [chain for chain in context.chains() if principal.sees_chain(chain["name"])],
+        "sources": [source for source in context.sources() if principal.sees_chain(source.get("chain"))],
         "streams": {
             "open": len(streams),
-            "max": context.max_connections,
+            "max": context.settings().max_connections,
             "live": places["live"],
             "places": dict(places),
-            "list": [describe(stream, log.head) for stream in streams[:LISTED]],
+            "list": [describe(stream, log.head, names) for stream in streams[:LISTED]],
         },
+        "connections": {"open": gate.taken, "refused": gate.refused} if principal.may("admin") else None,
         "log": {
             "identity": log.identity,
             "oldest": log.oldest,
@@ -55,10 +64,11 @@ def snapshot(context: Context) -> dict[str, Any]:
     }
 
 
-def describe(stream: Stream, head: int) -> dict[str, Any]:
-    """One stream: who, what, and how far behind."""
+def describe(stream: Stream, head: int, names: Mapping[str, str]) -> dict[str, Any]:
+    """One stream: who, what, and how far behind. `names`: of keys, by their ids."""
     return {
         "stream": stream.id,
+        "key": names.get(stream.owner),
         "peer": stream.peer,
         "filters": stream.wanted.describe(),
         "state": stream.place.value,
@@ -71,20 +81,21 @@ def describe(stream: Stream, head: int) -> dict[str, Any]:
 
 
 class Ticker:
-    """Snapshots for all who watch the statistics: made once a second, however many they are."""
+    """Snapshots for all who watch the statistics: made once a second for each key, however many watch with it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._made = 0.0
-        self._frame = b""
+        self._made: dict[Principal, tuple[float, bytes]] = {}
 
-    def frame(self) -> bytes:
+    def frame(self, principal: Principal) -> bytes:
         """The newest snapshot as an event, at most a second old."""
         now = self._context.hub.now()
-        if not self._frame or now - self._made >= 0.9:
-            self._made = now
-            self._frame = b"data: %b\n\n" % msgspec.json.encode(snapshot(self._context))
-        return self._frame
+        made, frame = self._made.get(principal, (now - 1, b""))
+        if now - made >= 0.9:
+            frame = b"data: %b\n\n" % msgspec.json.encode(snapshot(self._context, principal))
+            self._made = {who: kept for who, kept in self._made.items() if now - kept[0] < 0.9}
+            self._made[principal] = (now, frame)
+        return frame
 
 
 TICKER = web.AppKey("ticker", Ticker)
@@ -92,33 +103,39 @@ TICKER = web.AppKey("ticker", Ticker)
 
 async def stats(request: web.Request) -> web.StreamResponse:
     """JSON; for whoever accepts an event stream, one snapshot a second."""
-    context = request.app[CONTEXT]
+    context, principal = request.app[CONTEXT], request[PRINCIPAL]
     if sse.MEDIA_TYPE not in request.headers.get("Accept", ""):
         return web.Response(
-            body=msgspec.json.encode(snapshot(context)),
+            body=msgspec.json.encode(snapshot(context, principal)),
             content_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
-    seats = request.app[SEATS]
-    if is_full(context, seats):
-        raise turned_away(context)
+    seat = enter(request)
+    if isinstance(seat, Full):
+        raise turned_away(seat)
     response = web.StreamResponse(headers=HEADERS)
     response.force_close()
-    seats.taken += 1
-    try:
+    ended = asyncio.Event()
+    with contextlib.ExitStack() as stack:
+        stack.callback(seat.leave)
+        stack.enter_context(context.sessions.open(principal, lambda _: ended.set()))
+        stack.enter_context(contextlib.suppress(ConnectionError))  # the client left
         await response.prepare(request)
-        await _each_second(response, context, request.app[TICKER])
-    except ConnectionError:
-        pass  # the client left
-    finally:
-        seats.taken -= 1
+        await _each_second(response, context, request.app[TICKER], principal, ended)
     return response
 
 
-async def _each_second(response: web.StreamResponse, context: Context, ticker: Ticker) -> None:
-    await response.write(sse.retry(context.hub.retry()))
-    while not context.hub.closing:
-        await response.write(ticker.frame())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(context.hub.stopped.wait(), 1)
-    await response.write(sse.complete(retry_ms=context.hub.retry()))
+async def _each_second(
+    response: web.StreamResponse, context: Context, ticker: Ticker, principal: Principal, ended: asyncio.Event
+) -> None:
+    stopped = asyncio.ensure_future(context.hub.stopped.wait())
+    revoked = asyncio.ensure_future(ended.wait())
+    try:
+        await response.write(sse.retry(context.hub.retry()))
+        while not stopped.done() and not revoked.done():
+            await response.write(ticker.frame(principal))
+            await asyncio.wait([stopped, revoked], timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        await response.write(sse.complete(retry_ms=context.hub.retry()))
+    finally:
+        stopped.cancel()
+        revoked.cancel()

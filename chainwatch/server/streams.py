@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -14,8 +14,10 @@ from aiohttp.http import HttpVersion11
 
 from chainwatch import sse
 from chainwatch.log import Cursor
-from chainwatch.server import parameters
-from chainwatch.server.context import CONTEXT, SEATS, Context, Seats
+from chainwatch.server import asking
+from chainwatch.server.asking import PRINCIPAL
+from chainwatch.server.context import CONTEXT, Context
+from chainwatch.server.limits import Full, Seat, retry_after
 from chainwatch.server.parameters import Asked
 from chainwatch.server.problem import Problem
 from chainwatch.server.takeover import take
@@ -33,42 +35,81 @@ _log = structlog.get_logger("chainwatch.access")
 
 async def unnamed(request: web.Request) -> web.StreamResponse:
     """Events without an `event:` field, so that a browser's `onmessage` gets them."""
-    return await _answer(request, None)
+    return await answer(request, asking.stream(request))
 
 
 async def named(request: web.Request) -> web.StreamResponse:
     """Events of one type or category, named by their type."""
-    return await _answer(request, request.match_info["type"])
+    return await answer(request, asking.stream(request, request.match_info["type"]))
 
 
-async def _answer(request: web.Request, only: str | None) -> web.StreamResponse:
-    context = request.app[CONTEXT]
-    asked = parameters.stream(
-        request.query.items(),
-        context.vocabulary(),
-        now=int(time.time() * 1000),
-        last_event_id=request.headers.get("Last-Event-ID", ""),
-        only=only,
+def closed(stream: Stream) -> None:
+    """A stream is over: its seat is free, and the access log has one line."""
+    if isinstance(stream.seat, Seat):
+        stream.seat.leave()
+    hub = stream.hub
+    _log.info(
+        "stream closed",
+        stream=stream.id,
+        key=stream.owner or None,
+        peer=stream.peer,
+        filters=stream.wanted.describe(),
+        reason=stream.reason,
+        seconds=round(hub.now() - stream.opened, 3),
+        events=stream.events_sent,
+        bytes=stream.bytes_sent,
+        position=stream.position,
     )
-    seats = request.app[SEATS]
-    if is_full(context, seats):
-        return _no_room(context, asked)
-    seats.taken += 1
+
+
+async def answer(
+    request: web.Request, asked: Asked, *, over: Callable[[Stream], None] = closed, begun: Begun | None = None
+) -> web.StreamResponse:
+    """
+    The stream that was asked for, where there is room for it. `begun` is called with it before its first byte; `over`
+    when its connection is gone, and calls `closed`.
+    """
+    context = request.app[CONTEXT]
+    comes_back = _comes_back(context, asked)
+    seat = enter(request, comes_back=comes_back)
+    if isinstance(seat, Full):
+        return _no_room(asked, seat, comes_back=comes_back)
+    taken = False
     try:
-        return await _open(request, context, asked)
+        response, stream, first = await _prepare(request, context, asked, seat, over)
+        # From here on nothing is waited for: the handler returns, and aiohttp is done with this connection.
+        taken = take(request, stream)
     finally:
-        seats.taken -= 1
+        if not taken:
+            seat.leave()
+    if taken:
+        if begun is not None:
+            begun(stream)
+        context.hub.open(stream, first, duration=asked.duration)
+        if not context.sessions.access.holds(request[PRINCIPAL]):  # revoked while the log was asked
+            context.hub.finish(stream, "revoked")
+    return response
 
 
-def is_full(context: Context, seats: Seats) -> bool:
-    """Whether one more stream cannot be let in."""
-    return context.hub.closing or len(context.hub.streams) + seats.taken >= context.max_connections
+Begun = Callable[[Stream], None]
 
 
-def turned_away(context: Context) -> Problem:
-    """The answer to a new client where `is_full`."""
-    why = "the daemon is stopping" if context.hub.closing else f"all {context.max_connections} streams are taken"
-    return Problem(503, why, headers={"Retry-After": str(int(_wait()))})
+def enter(request: web.Request, *, comes_back: bool = False) -> Seat | Full:
+    """A seat for whoever sends this request."""
+    context = request.app[CONTEXT]
+    if context.hub.closing:
+        return Full(503, "the daemon is stopping", None)
+    principal = request[PRINCIPAL]
+    seat = context.gate.enter(principal.id, asking.address(request), context.hub.now(), comes_back=comes_back)
+    if isinstance(seat, Seat):
+        context.sessions.welcome(principal)
+    return seat
+
+
+def turned_away(full: Full) -> Problem:
+    """The answer to a new client that gets no seat."""
+    wait = _wait() if full.wait is None else full.wait
+    return Problem(full.status, full.why, headers={"Retry-After": retry_after(wait)})
 
 
 def _wait() -> float:
@@ -76,8 +117,27 @@ def _wait() -> float:
     return random.uniform(15, 60)  # noqa: S311 - jitter is no secret
 
 
-async def _open(request: web.Request, context: Context, asked: Asked) -> web.StreamResponse:
-    hub = context.hub
+def _comes_back(context: Context, asked: Asked) -> bool:
+    """Whether the client has a cursor that it can go on from."""
+    log, cursor = context.log, asked.start.resume
+    return bool(cursor) and resume(cursor, identity=log.identity, oldest=log.oldest, head=log.head).gap is None
+
+
+def _no_room(asked: Asked, full: Full, *, comes_back: bool) -> web.Response:
+    """
+    New clients get 429 or 503. One that comes back with a cursor that it can go on from is never turned away, since any
+    answer but 200 stops an `EventSource` for good: it gets a stream that ends at once, and a longer wait.
+    """
+    if not comes_back:
+        raise turned_away(full)
+    body = sse.control("complete", b"[DONE]", cursor=asked.start.resume, retry_ms=int(_wait() * 1000))
+    return web.Response(body=body, headers=HEADERS)
+
+
+async def _prepare(
+    request: web.Request, context: Context, asked: Asked, seat: Seat, over: Callable[[Stream], None]
+) -> tuple[web.StreamResponse, Stream, bytes]:
+    """The response with its head sent, the stream, and what it begins with."""
     start = await begin(context.log, asked.start, asked.wanted)
     if start.gap is not None and asked.gap_fails:
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
@@ -87,20 +147,20 @@ async def _open(request: web.Request, context: Context, asked: Asked) -> web.Str
     response.force_close()  # a stream is the last thing on its connection
     await response.prepare(request)
     stream = Stream(
-        hub,
+        context.hub,
         name=f"str_{secrets.token_hex(8)}",
-        peer=_peer(request),
+        peer=asking.peer(request),
+        owner=request[PRINCIPAL].id,
+        seat=seat,
         wanted=asked.wanted,
         after=start.after,
         named=asked.named,
         chunked=request.version >= HttpVersion11,
         limit=None if asked.limit is None else asked.limit - len(present),
         heartbeat=asked.heartbeat,
-        closed=_closed,
+        closed=over,
     )
-    if take(request, stream):
-        hub.open(stream, b"".join([_first(stream, start, context), *present]), duration=asked.duration)
-    return response
+    return response, stream, b"".join([_first(stream, start, context), *present])
 
 
 def _first(stream: Stream, start: Begin, context: Context) -> bytes:
@@ -116,40 +176,3 @@ def _first(stream: Stream, start: Begin, context: Context) -> bytes:
     if start.gap is not None:
         first += sse.gap(start.gap.resumed_at, msgspec.json.encode(start.gap))
     return first
-
-
-def _no_room(context: Context, asked: Asked) -> web.StreamResponse:
-    """
-    New clients get 503. One that comes back with a cursor that it can go on from is never turned away, since any answer
-    but 200 stops an `EventSource` for good: it gets a stream that ends at once, and a longer wait.
-    """
-    log = context.log
-    if asked.start.resume:
-        start = resume(asked.start.resume, identity=log.identity, oldest=log.oldest, head=log.head)
-        if start.gap is None:
-            body = sse.control("complete", b"[DONE]", cursor=start.cursor, retry_ms=int(_wait() * 1000))
-            return web.Response(body=body, headers=HEADERS)
-    raise turned_away(context)
-
-
-def _peer(request: web.Request) -> str:
-    name = request.get_extra_info("peername")
-    if not isinstance(name, tuple) or len(name) < 2:
-        return "unix"
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
-
-
-def _closed(stream: Stream) -> None:
-    """The access log: one line when a stream is over."""
-    hub = stream.hub
-    _log.info(
-        "stream closed",
-        stream=stream.id,
-        peer=stream.peer,
-        filters=stream.wanted.describe(),
-        reason=stream.reason,
-        seconds=round(hub.now() - stream.opened, 3),
-        events=stream.events_sent,
-        bytes=stream.bytes_sent,
-        position=stream.position,
-    )

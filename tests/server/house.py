@@ -13,12 +13,17 @@ from typing import Any
 from aiohttp import web
 
 from chainwatch import sse
+from chainwatch.config import ServerSettings
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.filter import Vocabulary
+from chainwatch.keys import Keyring
 from chainwatch.log.store import SqliteLog, open_log
+from chainwatch.server.access import Access
 from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
+from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
+from chainwatch.server.sessions import Sessions
 from chainwatch.stream.hub import Hub
 
 ALICE = "0x" + "a1" * 20
@@ -198,7 +203,10 @@ VOCABULARY = Vocabulary(chains=("ethereum", "base"), tokens={"USDC": (("ethereum
 
 
 async def serve(path: Path, **given: Any) -> House:
-    """A running server on the log at `path`; what is given goes to the log, the hub and the context, by name."""
+    """
+    A running server on the log at `path`; what is given goes to the log, the hub, the settings of the server and the
+    context, by name. `ring`: the keys that there are.
+    """
     log = await open_log(
         path,
         ttl=given.pop("ttl", 3600.0),
@@ -207,14 +215,21 @@ async def serve(path: Path, **given: Any) -> House:
         memory=given.pop("memory", 2**24),
     )
     hub = Hub(log, heartbeat=given.pop("heartbeat", 15.0), stall=given.pop("stall", 60.0))
+    # Tests come often, and from one address.
+    limits = {"max_connections_per_address": 10_000, "connects_per_minute": 1_000_000}
+    fields = {name: given.pop(name) for name in list(given) if name in ServerSettings.model_fields}
+    settings = ServerSettings(**{**limits, **fields})
     known = {
         "version": "0",
         "started": time.time(),
-        "loopback": True,
         "vocabulary": lambda: VOCABULARY,
         "chains": list,
+        "settings": lambda: settings,
     }
-    context = Context(log=log, hub=hub, present=Present(log), **{**known, **given})
+    sessions = Sessions(Access(given.pop("ring", None) or Keyring()), hub)
+    known |= given
+    gate = Gate(known["settings"])
+    context = Context(log=log, hub=hub, present=Present(log), sessions=sessions, gate=gate, **known)
     runner = build_runner(build_app(context))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

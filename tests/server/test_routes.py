@@ -88,7 +88,7 @@ async def test_a_page_that_rebinds_its_name_is_refused_by_host(house, host, stat
 
 
 async def test_a_public_bind_takes_any_host(serve):
-    house = await serve(loopback=False)
+    house = await serve(host="0.0.0.0")
     assert (await house.ask("/health/live", {"Host": "node.example"})).status == 200
 
 

@@ -1,0 +1,58 @@
+"""What a request asks for, of whom it comes: the query with the asker's scope laid over it."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from aiohttp import web
+
+from chainwatch.server import parameters
+from chainwatch.server.access import without_key
+from chainwatch.server.context import CONTEXT
+from chainwatch.server.limits import client_address
+from chainwatch.server.parameters import Asked, Page
+from chainwatch.server.principal import Principal
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+"""Set by the middleware of `app` before any handler runs."""
+
+
+def query(request: web.Request) -> list[tuple[str, str]]:
+    """The parameters as they were sent, without the key."""
+    return without_key(request.query.items())
+
+
+def stream(request: web.Request, only: str | None = None) -> Asked:
+    """The stream that is asked for; 400 and 403 are said here. `only`: the type or category of a route of its own."""
+    context = request.app[CONTEXT]
+    vocabulary = context.vocabulary()
+    asked = parameters.stream(
+        query(request),
+        vocabulary,
+        now=int(time.time() * 1000),
+        last_event_id=request.headers.get("Last-Event-ID", ""),
+        only=only,
+    )
+    wanted = request[PRINCIPAL].narrow(asked.wanted, vocabulary)
+    return msgspec.structs.replace(asked, wanted=wanted)
+
+
+def page(request: web.Request) -> Page:
+    """The page of history that is asked for."""
+    vocabulary = request.app[CONTEXT].vocabulary()
+    found = parameters.history(query(request), vocabulary, now=int(time.time() * 1000))
+    return msgspec.structs.replace(found, wanted=request[PRINCIPAL].narrow(found.wanted, vocabulary))
+
+
+def address(request: web.Request) -> str:
+    """What counts as the address of this client."""
+    return client_address(request.get_extra_info("peername"))
+
+
+def peer(request: web.Request) -> str:
+    """The same for people: host and port."""
+    name = request.get_extra_info("peername")
+    if not isinstance(name, tuple) or len(name) < 2:
+        return "unix"
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

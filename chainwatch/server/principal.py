@@ -1,0 +1,101 @@
+"""
+Who asks, and what they may: permissions, and a scope that narrows every filter. Pure.
+
+A scope is not checked event by event: it becomes part of the filter before anything is read or sent, so live streams,
+replay, history, WebSocket and agents obey it because they obey the filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from chainwatch.errors import UsageError
+from chainwatch.event import Interest
+from chainwatch.filter import Filter, Vocabulary, resolve_types
+from chainwatch.keys import Key
+from chainwatch.server.problem import Problem
+
+EVERYTHING: Final = frozenset({"read", "send", "admin"})
+NOTHING: Final = frozenset({"\0"})
+"""A type, chain or address that no event has: for an allow-list none of whose words means anything any more."""
+
+_LISTED: Final = 8  # words of an allow-list that an error repeats
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Whoever holds `key`; without one, anybody: then the daemon knows no keys."""
+
+    key: Key | None = None
+
+    @property
+    def id(self) -> str:
+        """What is theirs (streams, agents) carries it; empty for anybody."""
+        return "" if self.key is None else self.key.id
+
+    @property
+    def name(self) -> str | None:
+        return None if self.key is None else self.key.name
+
+    def may(self, permission: str) -> bool:
+        """`admin` may everything."""
+        return self.key is None or permission in self.key.can or "admin" in self.key.can
+
+    def owns(self, owner: str) -> bool:
+        """Whether what `owner` (an id) opened is theirs to see."""
+        return self.may("admin") or owner == self.id
+
+    def narrow(self, wanted: Filter, vocabulary: Vocabulary) -> Filter:
+        """What of `wanted` they may see; 403 where it names something outside of their scope."""
+        key = self.key
+        if key is None or not (key.chains or key.types or key.addresses):
+            return wanted
+        return msgspec.structs.replace(
+            wanted,
+            types=_within("type", wanted.types, self.types(vocabulary)),
+            chains=_within("chain", wanted.chains, frozenset(key.chains)),
+            addresses=_within("address", wanted.addresses, frozenset(address.lower() for address in key.addresses)),
+        )
+
+    def types(self, vocabulary: Vocabulary) -> frozenset[str]:
+        """The types of the key's allow-list; empty: it has none."""
+        if self.key is None or not self.key.types:
+            return frozenset()
+        found: set[str] = set()
+        for word in self.key.types:
+            try:
+                found |= resolve_types([word], vocabulary, "types")
+            except UsageError:  # of an older or a newer version; what means nothing allows nothing
+                continue
+        return frozenset(found) or NOTHING
+
+    def sees(self, about: Interest, vocabulary: Vocabulary) -> bool:
+        """Whether an event with this interest is within their scope."""
+        return self.narrow(Filter(), vocabulary).matches(about)
+
+    def sees_chain(self, chain: str | None) -> bool:
+        """Whether they may know of that chain; None: of what belongs to no chain."""
+        return self.key is None or not self.key.chains or chain in self.key.chains
+
+
+def _within(what: str, asked: frozenset[str], allowed: frozenset[str]) -> frozenset[str]:
+    if not allowed:
+        return asked
+    if not asked:
+        return allowed
+    if beyond := sorted(asked - allowed):
+        names = _some(beyond)
+        raise Problem(
+            403,
+            f"this key may not see {what} {names}",
+            more={"value": names, "hint": f"it may see: {_some(sorted(allowed - NOTHING)) or 'nothing any more'}"},
+        )
+    return asked
+
+
+def _some(words: Iterable[str]) -> str:
+    listed = list(words)
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    return ", ".join(listed[:_LISTED]) + more

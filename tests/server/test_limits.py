@@ -1,0 +1,122 @@
+"""Seats and connects a minute, at the times that the tests say."""
+
+from __future__ import annotations
+
+import pytest
+
+from chainwatch.config import ServerSettings
+from chainwatch.server.limits import Full, Gate, Seat, client_address, retry_after
+
+
+def gate(**limits: int) -> Gate:
+    settings = ServerSettings(**limits)
+    return Gate(lambda: settings)
+
+
+def enter(at: Gate, key: str = "k", address: str = "a", now: float = 0.0, **more: bool) -> Seat:
+    seat = at.enter(key, address, now, **more)
+    assert isinstance(seat, Seat), seat
+    return seat
+
+
+def refused(at: Gate, key: str = "k", address: str = "a", now: float = 0.0, **more: bool) -> Full:
+    full = at.enter(key, address, now, **more)
+    assert isinstance(full, Full)
+    return full
+
+
+def test_a_full_daemon_is_503_and_a_client_that_has_enough_is_429():
+    at = gate(max_connections=3, max_connections_per_key=2, max_connections_per_address=2)
+    enter(at, "k", "a")
+    enter(at, "k", "b")
+    assert refused(at, "k", "c").status == 429
+    assert "this key" in refused(at, "k", "c").why
+    enter(at, "other", "a")
+    assert refused(at, "third", "d") == Full(503, "all 3 connections are taken", None)
+
+
+def test_an_address_has_its_own_limit_whatever_the_key():
+    at = gate(max_connections_per_address=2)
+    enter(at, "k", "a")
+    enter(at, "l", "a")
+    assert "this address has 2 connections" in refused(at, "m", "a").why
+    enter(at, "m", "b")
+
+
+def test_who_has_no_key_shares_no_key():
+    at = gate(max_connections_per_key=1)
+    for number in range(5):
+        enter(at, "", f"address {number}")
+
+
+def test_what_leaves_makes_room_and_leaves_nothing_behind():
+    at = gate(max_connections=2, max_connections_per_key=2, max_connections_per_address=2)
+    seats = [enter(at), enter(at)]
+    assert seats[0] is seats[1]
+    seats[0].leave()
+    enter(at)
+    for seat in seats:
+        seat.leave()
+    assert (at.taken, at._seats, at._of_key, at._of_address) == (0, {}, {}, {})
+
+
+def test_as_many_at_once_as_a_minute_allows_then_one_for_each_share_of_it():
+    at = gate(connects_per_minute=6)
+    for _ in range(6):
+        enter(at).leave()
+    assert refused(at) == Full(429, "more than 6 new connections a minute from this address", 10.0)
+    assert refused(at, now=4.0).wait == pytest.approx(6.0)
+    enter(at, address="b").leave()
+    enter(at, now=10.0).leave()
+    assert refused(at, now=10.0).wait == pytest.approx(10.0)
+    for _ in range(6):
+        enter(at, now=100.0).leave()
+    refused(at, now=100.0)
+
+
+def test_who_comes_back_is_not_new_and_still_needs_a_seat():
+    at = gate(connects_per_minute=1, max_connections_per_address=3)
+    enter(at)
+    enter(at, comes_back=True)
+    enter(at, comes_back=True)
+    assert refused(at, comes_back=True).status == 429
+
+
+def test_a_limit_that_changes_holds_for_who_comes_next():
+    now = ServerSettings(max_connections=1)
+    at = Gate(lambda: now)
+    enter(at)
+    refused(at)
+    now = ServerSettings(max_connections=2)
+    enter(at)
+    now = ServerSettings(max_connections=1)
+    assert at.taken == 2
+    refused(at)
+
+
+def test_addresses_that_come_no_more_are_forgotten():
+    at = gate(connects_per_minute=60)
+    for number in range(5000):
+        enter(at, address=str(number), now=number / 10).leave()
+    assert len(at._spent) < 2500
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (("192.0.2.7", 5000), "192.0.2.7"),
+        (("::1", 5000, 0, 0), "::1"),
+        (("2001:db8:1:2:3:4:5:6", 5000, 0, 0), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2:ffff::", 5000, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 5000, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.7", 5000, 0, 0), "192.0.2.7"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_one_client_is_one_address(peer, address):
+    assert client_address(peer) == address
+
+
+def test_retry_after_is_whole_seconds_and_never_now():
+    assert [retry_after(seconds) for seconds in (0, 0.2, 1.2, 15)] == ["1", "1", "2", "15"]
