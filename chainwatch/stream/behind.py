@@ -100,7 +100,7 @@ class Behind:
             stream.place = Place.AHEAD
             self._ahead.append(stream)
         else:
-            spot = Spot(stream.cursor, stream.wanted, stream.named, stream.chunked)
+            spot = Spot(stream.cursor, stream.wanted, stream.form)
             if (piece := self._slices.at_hand(spot)) is not None:
                 self._give(stream, piece)
             elif self._hub.log.oldest > stream.cursor + 1:
@@ -124,13 +124,13 @@ class Behind:
 
     def _give(self, stream: Stream, piece: wire.Piece) -> None:
         if stream.remaining is not None and piece.events > stream.remaining:
-            piece = wire.first_events(piece, stream.remaining, chunked=stream.chunked)
+            piece = wire.first_events(piece, stream.remaining, stream.form)
         stream.cursor = piece.last
         if piece.events:
             stream.sent += piece.events
             stream.bytes += len(piece.wire)
             self._hub.meter.count(time.time(), deliveries=piece.events, size=len(piece.wire))
-            self._hub.write(stream, piece.wire)
+            self._hub.write(stream, piece.wire, piece.tally)
             self._hub.count_down(stream, piece.events)
         if stream.place in (Place.CLOSING, Place.CLOSED):
             return
@@ -145,6 +145,6 @@ class Behind:
         begin = gap_to_oldest(str(stands), stands, "expired", oldest=self._hub.log.oldest, head=self._hub.log.head)
         if begin.gap is not None:
             told = sse.gap(begin.gap.resumed_at, msgspec.json.encode(begin.gap))
-            self._hub.write(stream, wire.wired(told, chunked=stream.chunked))
+            self._hub.write(stream, *wire.told(told, stream.form))
         stream.cursor = stream.told = begin.after
         self.put(stream)

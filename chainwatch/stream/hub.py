@@ -30,6 +30,7 @@ from chainwatch.filter import Filter
 from chainwatch.log import Cursor, Entry, Log
 from chainwatch.stream import kernel, wire
 from chainwatch.stream.behind import Behind
+from chainwatch.stream.coding import Tally
 from chainwatch.stream.index import Group, Index
 from chainwatch.stream.meter import Meter
 from chainwatch.stream.stream import Place, Stream
@@ -41,7 +42,7 @@ _GRACE: Final = 5.0
 """Seconds that a stream's transport has to empty itself after the end was written."""
 
 _log = structlog.get_logger("chainwatch.stream")
-_GroupKey = tuple[Filter, bool, bool, Stream | None]
+_GroupKey = tuple[Filter, wire.Form, Stream | None]
 _Job = tuple[Group, list[Stream], list[wire.Piece]]
 
 
@@ -71,6 +72,8 @@ class Hub:
         self._round: Iterator[None] | None = None
         self._at = self.flushed  # the cursor behind the write that is under way
         self._rest = (0, 0)  # events and bytes of the group that come after it
+        self._tally: Tally | None = None  # of the group up to it, where trailers need one
+        self._ends: list[tuple[Stream, str]] = []  # streams to finish behind the round, and why
         self._emptied = asyncio.Event()
         log.listen(self._committed)
 
@@ -101,7 +104,7 @@ class Hub:
         stream.deadline = None if duration is None else now + duration
         self.streams[stream.id] = stream
         self.watch.put(stream, now)
-        self.write(stream, wire.wired(first, chunked=stream.chunked))
+        self.write(stream, *wire.told(first, stream.form, first=True))
         if self.closing:  # it was let in just before
             self.finish(stream, "shutdown")
         elif stream.remaining == 0:
@@ -110,20 +113,23 @@ class Hub:
             self.behind.put(stream)
 
     def finish(self, stream: Stream, reason: str) -> None:
-        """End a stream in order: `complete`, a time to come back after, the end of the body."""
+        """
+        End a stream in order: `complete`, a time to come back after, the end of the body. At once, or when the round is
+        over that it may have a part in.
+        """
         if stream.place in (Place.CLOSING, Place.CLOSED):
             return
-        live = stream.group is not None
-        # At its limit the client's cursor is its last event; in a round it is not known which event that is.
-        told = reason != "limit" and not (live and self._round is not None)
-        cursor = str(Cursor(self.log.identity, stream.position)) if told else ""
-        if live:
-            self._leave(stream)
+        if stream.group is not None and self._round is not None and reason != "limit":
+            self._ends.append((stream, reason))  # the round may not have come to it yet: it ends behind that
+            return
+        # At its limit the client's cursor is its last event.
+        cursor = str(Cursor(self.log.identity, stream.position)) if reason != "limit" else ""
+        self._leave(stream)
         stream.place = Place.CLOSING
         stream.reason = reason
         self.watch.put_at(stream, self._loop.time() + _GRACE)
         end = sse.control("complete", b"[DONE]", cursor=cursor, retry_ms=self.retry())
-        self.write(stream, wire.chunk(end) + wire.LAST_CHUNK if stream.chunked else end)
+        self.write(stream, wire.last_told(end, stream.form, stream.trailer))
         stream.transport.close()
 
     def retry(self) -> int:
@@ -142,6 +148,7 @@ class Hub:
         for _ in self._round or ():
             pass
         self._round = None
+        self._between()
         for number, stream in enumerate(list(self.streams.values()), start=1):
             self.finish(stream, "shutdown")
             if number % _TURN == 0:
@@ -178,15 +185,17 @@ class Hub:
     # --- live -----------------------------------------------------------------------------------------------------
 
     def join(self, stream: Stream) -> None:
-        key = (stream.wanted, stream.named, stream.chunked, None if stream.remaining is None else stream)
+        key = (stream.wanted, stream.form, None if stream.remaining is None else stream)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(stream.wanted, named=stream.named, chunked=stream.chunked)
+            group = self._groups[key] = Group(stream.wanted, stream.form)
             self._index.add(group)
         group.members[stream] = None
         stream.group = group
         stream.sent -= group.sent
         stream.bytes -= group.bytes
+        if stream.trailer is not None:
+            stream.trailer.join(group.tally)
         stream.place = Place.LIVE
 
     def _leave(self, stream: Stream) -> None:
@@ -198,11 +207,13 @@ class Hub:
         stream.cursor = self._at
         stream.sent += group.sent - events
         stream.bytes += group.bytes - size
+        if stream.trailer is not None:
+            stream.trailer.leave(group.tally if self._tally is None else self._tally)
         stream.told = max(stream.told, min(group.told, self._at))
         stream.touched = max(stream.touched, group.touched)
         del group.members[stream]
         if not group.members:
-            key = (stream.wanted, stream.named, stream.chunked, None if stream.remaining is None else stream)
+            key = (stream.wanted, stream.form, None if stream.remaining is None else stream)
             del self._groups[key]
             self._index.remove(group)
 
@@ -251,7 +262,9 @@ class Hub:
             members = list(group.members)
             if (limit := members[0].remaining) is not None:  # alone in its group
                 del pending[limit:]
-            pieces = wire.of_entries(pending, head, named=group.named, chunked=group.chunked, most=wire.PIECE)
+            pieces = wire.of_entries(pending, head, group.form, most=wire.PIECE, begun=group.tally)
+            if (tally := pieces[-1].tally) is not None:
+                group.tally = tally
             wired = sum([len(piece.wire) for piece in pieces])
             group.sent += len(pending)
             group.bytes += wired
@@ -265,17 +278,25 @@ class Hub:
         if self._round is None:
             return
         more = next(self._round, self) is not self
-        self._at = self.flushed
-        self._rest = (0, 0)
+        self._between()
         if more:
             self._loop.call_soon(self._deliver_on)
             return
         self._round = None
+        ends, self._ends = self._ends, []
+        for stream, reason in ends:
+            self.finish(stream, reason)
         self.watch.round_ended()
         if self._entries:
             self._loop.call_soon(self._flush)
         else:
             self._flushing = False
+
+    def _between(self) -> None:
+        """No write is under way: who leaves now has everything."""
+        self._at = self.flushed
+        self._rest = (0, 0)
+        self._tally = None
 
     def _deliver(self, jobs: list[_Job], batches: list[tuple[str, float]]) -> Iterator[None]:
         """Write each group's pieces to those who were its members when the round began; yields between turns."""
@@ -295,9 +316,10 @@ class Hub:
                         yield
                         room = _TURN
                     room -= len(part)
-                    # A pause comes from inside of write(), and takes its place from these two.
+                    # A pause comes from inside of write(), and takes its place from these.
                     self._at = piece.last
                     self._rest = (rest_events, rest_bytes)
+                    self._tally = piece.tally
                     for stream in part:
                         if stream.group is group:
                             try:
@@ -332,8 +354,19 @@ class Hub:
         if stream.place is Place.PAUSED:
             self.behind.put(stream)
 
-    def write(self, stream: Stream, data: bytes) -> None:
+    def write(self, stream: Stream, data: bytes, tally: Tally | None = None) -> None:
+        """
+        Bytes for this stream alone, with what its trailer needs to know of them. A live one gets none in a round: what
+        that owes it comes first.
+        """
         stream.touched = self._loop.time()
+        if tally is not None and stream.trailer is not None:
+            if stream.group is None:
+                stream.trailer.add(tally)
+            else:
+                stream.trailer.leave(stream.group.tally)
+                stream.trailer.add(tally)
+                stream.trailer.join(stream.group.tally)
         try:
             stream.transport.write(data)
         except Exception:  # noqa: BLE001 - see _deliver

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from chainwatch.filter import Filter
 from chainwatch.log import Entry
+from chainwatch.stream.coding import NOTHING
+from chainwatch.stream.wire import Form
 
 if TYPE_CHECKING:
     from chainwatch.stream.stream import Stream
@@ -23,17 +25,17 @@ _K = TypeVar("_K")
 class Group:
     """Live streams that get the same bytes."""
 
-    __slots__ = ("bytes", "chunked", "members", "named", "pending", "seen", "sent", "told", "touched", "wanted")
+    __slots__ = ("bytes", "form", "members", "pending", "seen", "sent", "tally", "told", "touched", "wanted")
 
-    def __init__(self, wanted: Filter, *, named: bool, chunked: bool) -> None:
+    def __init__(self, wanted: Filter, form: Form) -> None:
         self.wanted = wanted
-        self.named = named
-        self.chunked = chunked
+        self.form = form
         self.members: dict[Stream, None] = {}
         self.pending: list[Entry] = []  # matches of the present round
         self.seen = 0  # the sequence that was tried last: an event finds a group by several addresses
         self.sent = 0  # events sent to every member since the group began; a member's share is a difference
         self.bytes = 0  # the same in bytes
+        self.tally = NOTHING  # the same for trailers of gzip
         self.told = 0  # the newest sequence whose id every member has
         self.touched = 0.0  # when something was last written to all
 

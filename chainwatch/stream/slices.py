@@ -30,8 +30,7 @@ class Spot(NamedTuple):
 
     after: int
     wanted: Filter
-    named: bool
-    chunked: bool
+    form: wire.Form
 
 
 Arrived = Callable[["list[Stream]", "wire.Piece | Exception"], None]
@@ -52,10 +51,10 @@ class Slices:
         """The piece, where it was read just now or memory has it."""
         piece = self._kept.get(spot)
         if piece is None:
-            read = self._log.read_tail(spot.after, spot.wanted, named=spot.named, max_bytes=wire.PIECE)
+            read = self._log.read_tail(spot.after, spot.wanted, named=spot.form.named, max_bytes=wire.PIECE)
             if read is None:
                 return None
-            piece = self._keep(spot, wire.of_slice(read, chunked=spot.chunked))
+            piece = self._keep(spot, wire.of_slice(read, spot.form))
         return piece
 
     def fetch(self, spot: Spot, stream: Stream) -> None:
@@ -101,8 +100,8 @@ class Slices:
     async def _read(self, spot: Spot) -> None:
         result: wire.Piece | Exception
         try:
-            read = await self._log.read(spot.after, spot.wanted, named=spot.named, max_bytes=wire.PIECE)
-            result = self._keep(spot, wire.of_slice(read, chunked=spot.chunked))
+            read = await self._log.read(spot.after, spot.wanted, named=spot.form.named, max_bytes=wire.PIECE)
+            result = self._keep(spot, wire.of_slice(read, spot.form))
         except Exception as problem:  # noqa: BLE001 - whatever it is, its readers must hear of it
             result = problem
         if streams := self._waiting.pop(spot, None):

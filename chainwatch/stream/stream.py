@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from chainwatch.filter import Filter
+from chainwatch.stream.coding import Coding, Trailer
+from chainwatch.stream.wire import Form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 # A client of SSE has nothing to say after its request; one that talks on for this many bytes is cut off.
 _MOST_JUNK: Final = 64 * 1024
+
+_form: Final = cache(Form)  # there are a dozen, which all streams share
 
 
 class Place(enum.Enum):
@@ -44,9 +49,9 @@ class Stream(asyncio.Protocol):
     """A cursor, and how its client is doing."""
 
     __slots__ = (
-        "bytes", "chunked", "closed", "cursor", "deadline", "group", "heartbeat", "held", "hub", "id", "junk",
-        "named", "opened", "owner", "paused", "peer", "place", "reason", "remaining", "seat", "sent", "slot", "stalled",
-        "told", "touched", "transport", "wanted",
+        "bytes", "closed", "cursor", "deadline", "form", "group", "heartbeat", "held", "hub", "id", "junk", "opened",
+        "owner", "paused", "peer", "place", "reason", "remaining", "seat", "sent", "slot", "stalled", "told", "touched",
+        "trailer", "transport", "wanted",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,6 +68,7 @@ class Stream(asyncio.Protocol):
         seat: object = None,
         named: bool = False,
         chunked: bool = True,
+        coding: Coding = Coding.IDENTITY,
         limit: int | None = None,
         heartbeat: float | None = None,
         closed: Callable[[Stream], None] | None = None,
@@ -73,8 +79,8 @@ class Stream(asyncio.Protocol):
         self.owner = owner  # the id of the key that opened it; empty for anybody
         self.seat = seat  # whatever has to be given back by `closed`
         self.wanted = wanted
-        self.named = named
-        self.chunked = chunked
+        self.form = _form(named, chunked, coding)
+        self.trailer = Trailer() if coding is Coding.GZIP else None  # what its body ends with
         self.heartbeat = hub.heartbeat if heartbeat is None else heartbeat  # seconds
         self.closed = closed  # called once, when the connection is gone
         self.cursor = after  # while it is not live: everything up to this sequence was written, or does not match

@@ -41,7 +41,7 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._due: deque[Stream] = deque()
         self._looking = False  # streams of `_due` are being looked at
-        self._beats: dict[tuple[bool, bool, int], bytes] = {}
+        self._beats: dict[tuple[wire.Form, int], wire.Told] = {}
 
     def __len__(self) -> int:
         return len(self._wheel)
@@ -136,16 +136,16 @@ class Watch:
         """
         position = stream.position
         told = stream.told if stream.group is None else max(stream.told, stream.group.told)
-        key = (stream.named, stream.chunked, position if position > told else -1)
-        beat = self._beats.get(key)
-        if beat is None:
+        key = (stream.form, position if position > told else -1)
+        found = self._beats.get(key)
+        if found is None:
             cursor = str(Cursor(self._hub.log.identity, position)) if position > told else ""
             beat = sse.HEARTBEAT
-            if stream.named:
+            if stream.form.named:
                 about = msgspec.json.encode({"timestamp": rfc3339(int(time.time() * 1000))})
                 beat += sse.heartbeat(about, cursor=cursor)
             elif cursor:
                 beat += sse.cursor_only(cursor)
-            beat = self._beats[key] = wire.wired(beat, chunked=stream.chunked)
+            found = self._beats[key] = wire.told(beat, stream.form)
         stream.told = max(told, position)
-        self._hub.write(stream, beat)
+        self._hub.write(stream, *found)

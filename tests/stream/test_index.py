@@ -8,6 +8,9 @@ from chainwatch.event import NATIVE, Event, Interest, keys
 from chainwatch.filter import Filter
 from chainwatch.log import Entry
 from chainwatch.stream.index import Group, Index
+from chainwatch.stream.wire import Form
+
+FORM = Form(named=False, chunked=True)
 
 ADDRESSES = ["0x" + digit * 40 for digit in "abc"]
 # Shares its index key with the first one: only the last 63 bits are looked at.
@@ -49,7 +52,7 @@ def entry(sequence: int, about: Interest) -> Entry:
 @given(st.lists(filters, max_size=8), st.lists(interests, max_size=8), st.data())
 def test_each_group_gets_exactly_its_matches_in_order_and_once(wanted, abouts, data):
     index = Index()
-    groups = [Group(one, named=False, chunked=True) for one in wanted]
+    groups = [Group(one, FORM) for one in wanted]
     for group in groups:
         index.add(group)
     gone = data.draw(st.sets(st.sampled_from(groups))) if groups else set()
@@ -74,7 +77,7 @@ def test_nothing_is_left_of_a_group_that_was_removed():
         Filter(tokens=frozenset({("ethereum", ADDRESSES[0])})),
         Filter(tokens=frozenset({("ethereum", NATIVE)})),
     ]
-    groups = [Group(kind, named=False, chunked=True) for kind in kinds]
+    groups = [Group(kind, FORM) for kind in kinds]
     for group in groups:
         index.add(group)
     for group in groups:
