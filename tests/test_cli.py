@@ -142,7 +142,7 @@ def test_a_pipe_closed_in_the_middle_of_a_command_is_141(monkeypatch):
         raise BrokenPipeError
 
     monkeypatch.setattr("chainwatch.config.find", cut)
-    monkeypatch.setattr("chainwatch.cli._close_stdout", lambda: None)  # this process still needs it
+    monkeypatch.setattr("chainwatch.cli.close_stdout", lambda: None)  # this process still needs it
     assert run(["serve"]) == 141
 
 

@@ -4,9 +4,9 @@ The command line: what all commands share. One module a command; each is importe
 Exit codes: 0 done, 1 failure, 2 usage, 3 configuration, 4 cannot reach, 5 gap under --strict, 130 ^C, 141 closed pipe.
 An error is one plain block on stderr: what, why, what to do.
 
-A command is a plain function with typer's annotations, named in `COMMANDS`. The options of the frame (-c, -v, -q,
---color) are taken before and after a command's name; a command that wants them takes `ctx: typer.Context` and finds a
-`Frame` in `ctx.obj`.
+A command is a plain function with typer's annotations, named in `COMMANDS`; or a `typer.Typer` of class `Group`, whose
+own commands are. The options of the frame (-c, -v, -q, --color) are taken before and after a command's name; a command
+that wants them takes `ctx: typer.Context` and finds a `Frame` in `ctx.obj`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print what a past block tells, by the present configuration.",
         "chainwatch replay --block 18000000 --type token_transfer",
     ),
+    "keys": Command(
+        "chainwatch.cli.keys:keys",
+        "Make, list and revoke API keys.",
+        "chainwatch keys create phone --types wallet --expires 90d",
+    ),
     "schema": Command(
         "chainwatch.cli.schema:schema",
         "Print the JSON Schema of events.",
@@ -87,7 +92,26 @@ def use_color(stream: TextIO, choice: Color, environ: Mapping[str, str]) -> bool
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-class _Commands(TyperGroup):
+class Group(TyperGroup):
+    """Commands that take the options of the frame, and the nearest name for one that is not there."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        return command and _framed(command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            path = ctx.command_path.removeprefix("chainwatch").strip()
+            name = f"{path} {printable(args[0], 64)}".strip()
+            close = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
+            hint = "" if close else f"there is: {', '.join(known)}"
+            nearest = f"{path} {close[0]}".strip() if close else ""
+            raise UsageError(f"no command {name!r}", value=args[0], nearest=nearest, hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+class _Commands(Group):
     """A group that imports a command's module when the command is meant, and not for `--help`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -97,20 +121,13 @@ class _Commands(TyperGroup):
         if not (known := COMMANDS.get(cmd_name)):
             return None
         module, _, function = known.target.partition(":")
-        app = typer.Typer(rich_markup_mode=None, add_completion=False)
-        app.command(cmd_name, epilog=f"Example: {known.example}")(getattr(importlib.import_module(module), function))
-        command = typer.main.get_command(app)
-        taken = {option for parameter in command.params for option in parameter.opts}
-        command.params += [option for option in _frame_options() if taken.isdisjoint(option.opts)]
-        return command
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            hint = "" if close else f"there is: {', '.join(COMMANDS)}"
-            nearest = close[0] if close else ""
-            raise UsageError(f"no command {printable(args[0], 64)!r}", value=args[0], nearest=nearest, hint=hint)
-        return super().resolve_command(ctx, args)
+        app, example = getattr(importlib.import_module(module), function), f"Example: {known.example}"
+        if not isinstance(app, typer.Typer):
+            function, app = app, typer.Typer(rich_markup_mode=None, add_completion=False)
+            app.command(cmd_name)(function)
+        command: Any = typer.main.get_command(app)
+        command.epilog = example
+        return _framed(command)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -166,9 +183,7 @@ def _frame(
     ] = False,
 ) -> None:
     _merge(ctx.obj, config=config, verbose=verbose, quiet=quiet, color=color)
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help(), file=sys.stderr)
-        raise typer.Exit(2)
+    need_command(ctx)
 
 
 def _merge(frame: Frame, **given: Any) -> None:
@@ -176,6 +191,20 @@ def _merge(frame: Frame, **given: Any) -> None:
     frame.config = given.get("config") or frame.config
     frame.color = given.get("color") or frame.color
     frame.verbosity += (given.get("verbose") or 0) - (given.get("quiet") or 0)
+
+
+def need_command(ctx: typer.Context) -> None:
+    """In the callback of a group: its help on stderr, and exit code 2, where none of its commands is named."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+def _framed(command: Any) -> Any:
+    """The command with the options of the frame, but for those that it has."""
+    taken = {option for parameter in command.params for option in parameter.opts}
+    command.params += [option for option in _frame_options() if taken.isdisjoint(option.opts)]
+    return command
 
 
 def _frame_options() -> list[Any]:
@@ -213,7 +242,7 @@ def run(arguments: Sequence[str]) -> int:
         what = redact(f"this should not have happened: {type(error).__name__}: {error}")
         code = _tell(error, frame, f"{what}\nrun it again with -vv for the whole story, and please report it", 1)
     if code == CLOSED_PIPE:
-        _close_stdout()
+        close_stdout()
     return code if isinstance(code, int) else 0
 
 
@@ -227,7 +256,7 @@ def _tell(error: BaseException, frame: Frame, message: str, code: int) -> int:
     return code
 
 
-def _close_stdout() -> None:
+def close_stdout() -> None:
     """Nothing more can be written: what is still buffered must not fail once more when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

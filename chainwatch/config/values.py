@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from eth_utils.address import is_checksum_address
 
 from chainwatch import text
+from chainwatch.keys.ring import SHAPE
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -146,6 +147,9 @@ def label(value: object) -> str:
         or text.printable(value, text.SYMBOL_LENGTH) != value
     ):
         raise Wrong("is no name", "1 to 64 visible characters, no comma, no space at the ends")
+    # `?token=` takes a key as well as a symbol, the symbol in any case.
+    if SHAPE.fullmatch(value.upper().lower()):
+        raise Wrong("looks like an API key", "if it is one, revoke it: chainwatch keys revoke; a name is another")
     return value
 
 

@@ -8,6 +8,7 @@ a secret can be guessed, and nobody guesses one out of 2^256.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import hmac
 import re
@@ -38,6 +39,8 @@ token, so `?token=` can tell a key from a token.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What people call a key, for `fullmatch`."""
 
+_ID: Final = re.compile(rf"[0-9A-Za-z]{{{_ID_LENGTH}}}")
+_THERE_IS: Final = f"there is: {', '.join(PERMISSIONS)}"
 _NOBODY: Final = "0" * 64  # the digest that an unknown id is compared with
 
 
@@ -69,6 +72,15 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     def is_expired(self, now: int) -> bool:
         """Whether it is worth nothing at the Unix time `now` in milliseconds."""
         return self.expires is not None and self.expires <= now
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that was: who revokes it once more is not led to another one of a like name."""
+
+    name: str
+    id: str
+    at: int
+    """Unix milliseconds."""
 
 
 class Keyring:
@@ -134,7 +146,7 @@ def mint(
     now: int,
 ) -> tuple[Key, str]:
     """A new key beside those of `ring`, and its text. `UsageError` where it cannot be meant."""
-    check_name(name)
+    _check_name(name)
     if (there := ring.named(name)) is not None:
         state = " (expired)" if there.is_expired(now) else ""
         raise UsageError(
@@ -164,8 +176,26 @@ def mint(
     return key, f"cw_{key_id}_{secret}"
 
 
-def check_name(name: str) -> None:
-    """`UsageError` where a key cannot be called so."""
+def check(key: Key) -> None:
+    """`UsageError` where the words of a key mean nothing."""
+    _check_name(key.name)
+    if not _ID.fullmatch(key.id):
+        raise UsageError("is no id", parameter="id", hint=f"{_ID_LENGTH} letters and digits")
+    if unknown := sorted(key.can - {*PERMISSIONS}):
+        close = difflib.get_close_matches(unknown[0].lower(), PERMISSIONS, n=1, cutoff=0.5)
+        raise UsageError(
+            f"unknown permission {printable(unknown[0], 64)!r}",
+            parameter="can",
+            value=unknown[0],
+            nearest=close[0] if close else "",
+            hint="" if close else _THERE_IS,
+        )
+    if not key.can:
+        raise UsageError("a key that may do nothing", parameter="can", hint=_THERE_IS)
+    resolve_types(key.types, Vocabulary(), "types")
+
+
+def _check_name(name: str) -> None:
     if SHAPE.fullmatch(name):  # and is not shown again
         raise UsageError("that is a key, not a name for one", parameter="name")
     if not NAME.fullmatch(name):
@@ -175,20 +205,6 @@ def check_name(name: str) -> None:
             value=name,
             hint="up to 64 letters, digits, dots, - and _, the first a letter or a digit",
         )
-
-
-def check(key: Key) -> None:
-    """`UsageError` where the words of a key mean nothing."""
-    if unknown := sorted(key.can - {*PERMISSIONS}):
-        raise UsageError(
-            f"unknown permission {printable(unknown[0], 64)!r}",
-            parameter="can",
-            value=unknown[0],
-            hint=f"there is: {', '.join(PERMISSIONS)}",
-        )
-    if not key.can:
-        raise UsageError("a key that can do nothing", parameter="can", hint=f"there is: {', '.join(PERMISSIONS)}")
-    resolve_types(key.types, Vocabulary(), "types")
 
 
 def _random(length: int) -> str:
