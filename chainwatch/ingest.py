@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import structlog
@@ -78,12 +78,20 @@ class Ingest:
         return cls(log, rules, teller, sweep=sweep, statuses=await journal.read_wallets(log))
 
     async def begin(self) -> None:
-        """Tell which wallets are new, and which are watched no more; settle what the configuration ends."""
+        """
+        Tell which wallets are new, which have another name, and which are watched no more; settle what the
+        configuration ends.
+        """
         rules = self._rules
         new = [self._wallet_event(wallet, rules.names.get(wallet, ""), "syncing") for wallet in self._unknown()]
+        renamed = [self._wallet_event(wallet, *named) for wallet, named in self._renamed()]
         gone = sorted(self._wallets.keys() - rules.wallets)
-        events = [*new, *(self._wallet_event(wallet, self._wallets[wallet].data["name"], "removed") for wallet in gone)]
-        changes: list[Change] = [self._journal.wallet(event) for event in new]
+        events = [
+            *new,
+            *renamed,
+            *(self._wallet_event(wallet, self._wallets[wallet].data["name"], "removed") for wallet in gone),
+        ]
+        changes: list[Change] = [self._journal.wallet(event) for event in (*new, *renamed)]
         for wallet in gone:
             changes += self._journal.forget_wallet(wallet)
         if not rules.tells_pending:
@@ -93,6 +101,13 @@ class Ingest:
 
     def _unknown(self) -> list[str]:
         return sorted(self._rules.wallets - self._wallets.keys())
+
+    def _renamed(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """The wallets that were told by another name; the new one, and the state, which stays."""
+        for wallet in sorted(self._rules.wallets & self._wallets.keys()):
+            told, name = self._wallets[wallet].data, self._rules.names.get(wallet, "")
+            if told["name"] != name:
+                yield wallet, (name, told["state"])
 
     def _wallet_event(self, wallet: str, name: str, state: str) -> Event:
         now = time.time_ns()

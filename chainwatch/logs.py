@@ -51,6 +51,8 @@ def set_up(
     """
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR)
     terminal = (stream or sys.stderr).isatty()
+    _cleaner.forget()
+    hide(secrets=secrets, keys=keys)
     renderers: list[Processor] = [structlog.processors.JSONRenderer()]
     if terminal:
         renderers = [ConsoleRenderer(colors=color, pad_event_to=0)]
@@ -61,7 +63,7 @@ def set_up(
             structlog.processors.TimeStamper("%H:%M:%S", utc=False)
             if terminal
             else structlog.processors.TimeStamper("iso", utc=True),
-            _Cleaner(secrets, keys),
+            _cleaner,
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -75,6 +77,11 @@ def set_up(
     # At debug the libraries print requests as they go over the wire, keys included: not even -vv asks for that.
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def hide(*, secrets: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
+    """These are cut out as well from now on, see `set_up`: a configuration that is read again may have others."""
+    _cleaner.hide(secrets, keys)
 
 
 def clean(value: Any, secret: re.Pattern[str] | None = None) -> Any:
@@ -105,8 +112,19 @@ def _named(name: str, value: Any, secret: re.Pattern[str] | None) -> Any:
 class _Cleaner:
     """The processor that cleans every value, and turns an exception into text that is cleaned line by line."""
 
-    def __init__(self, secrets: Iterable[str], keys: Iterable[str]) -> None:
-        self._secret = secret_parts(secrets, keys)
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._secrets: set[str] = set()
+        self._keys: set[str] = set()
+        self._secret: re.Pattern[str] | None = None
+
+    def hide(self, secrets: Iterable[str], keys: Iterable[str]) -> None:
+        """Beside those of before, which are still in use somewhere, or in an error that is yet to be told."""
+        self._secrets.update(secrets)
+        self._keys.update(keys)
+        self._secret = secret_parts(self._secrets, self._keys)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         exception = event.pop("exc_info", None)
@@ -120,6 +138,9 @@ class _Cleaner:
                 lines = "".join(traceback.format_exception(found)).splitlines()
                 cleaned["exception"] = "\n".join(clean(line, self._secret) for line in lines)
         return cleaned
+
+
+_cleaner: Final = _Cleaner()
 
 
 class _Lines:

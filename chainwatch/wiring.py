@@ -19,6 +19,7 @@ from chainwatch.chain.evm.profile import WRAPPED, Profile, profile
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
 from chainwatch.config import ChainSettings, PriceSettings, Settings, TokenSettings, WalletSettings
 from chainwatch.derive.rules import FeedRule, Rules, Token
+from chainwatch.event import Event
 from chainwatch.ingest import Ingest
 from chainwatch.log import Log
 
@@ -130,6 +131,16 @@ class Chain:
             if self._inbox is not None:
                 tasks.create_task(self._watch_mempool(self._inbox), name=f"mempool {self.name}")
 
+    def succeed(self, before: Chain) -> None:
+        """It goes on from where another one of this daemon was stopped: what that counted counts."""
+        self.ingest.blocks += before.ingest.blocks
+        self.follower.reorgs += before.follower.reorgs
+
+    @property
+    def statuses(self) -> list[Event]:
+        """How its wallets and feeds stood when it was resumed."""
+        return self.ingest.statuses
+
     async def _watch_mempool(self, inbox: Inbox) -> None:
         follower = self.follower
         await watch_mempool(
@@ -172,10 +183,10 @@ def endpoints(
 
 
 @contextlib.asynccontextmanager
-async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings]:
+async def demonstration(seed: int) -> AsyncIterator[Callable[[Settings], Settings]]:
     """
-    A simulated chain, and settings that follow it. Its log is a temporary one, unless the settings name a path: the
-    chain begins anew with every start, so its old events would be another chain's.
+    A simulated chain, and what makes settings follow it. Its log is a temporary one, unless the settings name a path:
+    the chain begins anew with every start, so its old events would be another chain's.
     """
     from chainwatch.chain import simulated
 
@@ -195,22 +206,24 @@ async def demonstration(settings: Settings, seed: int) -> AsyncIterator[Settings
                 dropped_after=5.0,
                 confirmations=(1, 6),
             )
-            log = settings.log
-            if "path" not in log.model_fields_set:
-                log = log.model_copy(update={"path": Path(folder) / "events.db"})
-            yield settings.model_copy(
-                update={
-                    "log": log,
-                    "chains": (chain,),
-                    "wallets": tuple(
-                        WalletSettings(name=wallet.name, address=wallet.address) for wallet in simulated.WALLETS
-                    ),
-                    "tokens": tuple(
-                        TokenSettings(
-                            chain="demo", symbol=token.symbol, address=token.address, decimals=token.decimals or 0
-                        )
-                        for token in simulated.TOKENS
-                    ),
-                    "prices": (PriceSettings(symbol="ETH", source="chainlink", chain="demo", feed=simulated.FEED),),
-                }
-            )
+            demo = {
+                "chains": (chain,),
+                "wallets": tuple(
+                    WalletSettings(name=wallet.name, address=wallet.address) for wallet in simulated.WALLETS
+                ),
+                "tokens": tuple(
+                    TokenSettings(
+                        chain="demo", symbol=token.symbol, address=token.address, decimals=token.decimals or 0
+                    )
+                    for token in simulated.TOKENS
+                ),
+                "prices": (PriceSettings(symbol="ETH", source="chainlink", chain="demo", feed=simulated.FEED),),
+            }
+
+            def overlay(settings: Settings) -> Settings:
+                log = settings.log
+                if "path" not in log.model_fields_set:
+                    log = log.model_copy(update={"path": Path(folder) / "events.db"})
+                return settings.model_copy(update={**demo, "log": log})
+
+            yield overlay

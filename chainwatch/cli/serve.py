@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,25 +46,37 @@ def serve(
     Follow the configured chains, keep their events in the log, and stream them.
 
     Without a configuration file it follows Ethereum through public endpoints. It prints one line on stdout, "listening
-    on http://...", once streams can be opened; all else goes to stderr. SIGTERM and ^C end it gracefully.
+    on http://...", once streams can be opened; all else goes to stderr. SIGTERM and ^C end it gracefully; at SIGHUP it
+    reads its configuration again, and every stream stays open.
     """
     import structlog
 
     from chainwatch import config, keys, logs
 
+    # It would end the daemon before that can hear it; it is let through when it can.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     frame: Frame = ctx.obj
     # A demonstration has its own chain: what is configured for others is read only if it is named.
-    path = frame.config if demo else config.find(frame.config, os.environ)
-    settings = config.load(path, os.environ, {"server.host": host, "server.port": port, "log.path": log})
-    logs.set_up(
-        verbosity=frame.verbosity,
-        color=use_color(sys.stderr, frame.color, os.environ),
-        secrets=[
-            *(endpoint for chain in settings.chains for endpoint in chain.endpoints),
-            *(price.url for price in settings.prices if price.url is not None),
-        ],
-        keys=config.api_keys(settings).values(),
-    )
+    path = frame.config
+    flags = {"server.host": host, "server.port": port, "log.path": log}
+    logs.set_up(verbosity=frame.verbosity, color=use_color(sys.stderr, frame.color, os.environ))
+
+    def load() -> config.Settings:
+        """Again at SIGHUP. A file that was found and is gone is an error then, and not another configuration."""
+        nonlocal path
+        if path is None and not demo:
+            path = config.find(None, os.environ)
+        found = config.load(path, os.environ, flags)
+        logs.hide(
+            secrets=[
+                *(endpoint for chain in found.chains for endpoint in chain.endpoints),
+                *(price.url for price in found.prices if price.url is not None),
+            ],
+            keys=config.api_keys(found).values(),
+        )
+        return found
+
+    settings = load()
     if not settings.server.loopback and not insecure and not keys.load(settings.keys_file):
         raise ConfigError(
             f"{settings.server.host} is not a loopback address, so others could read everything without a key",
@@ -77,4 +90,4 @@ def serve(
 
     from chainwatch import daemon
 
-    return daemon.run(settings, demo=demo, seed=seed, insecure=insecure)
+    return daemon.run(settings, load, demo=demo, seed=seed, insecure=insecure)

@@ -20,6 +20,7 @@ from chainwatch.log import Entry, Log
 from chainwatch.payloads import CATEGORIES
 
 _SYSTEM: Final = CATEGORIES["system"]
+_OF_ITSELF: Final = "chain_status"
 _Key = tuple[str | None, str, str]
 
 
@@ -34,6 +35,18 @@ class Present:
         """What was told before the daemon was started, and still holds."""
         for event in events:
             self._note(event)
+
+    def restate(self, chain: str | None, events: Iterable[Event]) -> None:
+        """
+        The wallets and feeds of a chain, or (None) the sources that are asked over HTTP, are these now and no others:
+        they may be watched no more, or again. How the chain itself stands it will tell.
+        """
+        self._events = {key: one for key, one in self._events.items() if key[0] != chain or key[1] == _OF_ITSELF}
+        self.seed(events)
+
+    def forget(self, chain: str) -> None:
+        """Nobody follows that chain any more."""
+        self._events = {key: one for key, one in self._events.items() if key[0] != chain}
 
     def _committed(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
