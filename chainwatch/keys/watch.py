@@ -30,28 +30,27 @@ class Watch:
         self.path = path
         found = file.read(path)
         self.ring = found.ring
-        self._changed: Callable[[Keyring], None] | None = None
         self._state = found.state
         self._warn()
 
     async def run(self, changed: Callable[[Keyring], None]) -> None:
         """Look for ever, and tell `changed` of each new ring."""
-        self._changed = changed
         while True:
             await asyncio.sleep(PERIOD)
-            self.look()
+            if (ring := self.look()) is not None:
+                changed(ring)
 
-    def look(self) -> None:
-        """Look once, now."""
+    def look(self) -> Keyring | None:
+        """Look once, now: the new ring, or None where the keys are those that were."""
         state = file.look(self.path)
         if state == self._state:
-            return
+            return None
         self._state = state
         try:
             found = file.read(self.path)
         except ConfigError as error:
             _log.error("the API keys stay as they were", error=str(error))
-            return
+            return None
         self._state = found.state  # it may have changed again between the two
         before, now = self.ring, found.ring
         if found.state == file.MISSING:
@@ -63,15 +62,14 @@ class Watch:
         self.ring = now
         self._warn()
         if now.keys == before.keys and bool(now) == bool(before):
-            return
+            return None
         _log.info(
             "API keys changed",
             file=str(self.path),
             new=[key.name for key in now.keys if key not in before.keys],
             gone=[key.name for key in before.keys if key not in now.keys],
         )
-        if self._changed is not None:
-            self._changed(now)
+        return now
 
     def _warn(self) -> None:
         if self.ring.doubt:
