@@ -66,6 +66,8 @@ class Put(msgspec.Struct, frozen=True):
 
     key: str
     value: bytes
+    stamped: bool = False
+    """The sequence of the first event of the same append goes before the value, as 8 bytes, the highest first."""
 
 
 class Drop(msgspec.Struct, frozen=True):

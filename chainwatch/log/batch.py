@@ -7,14 +7,14 @@ known which sequences come next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
 
 from chainwatch.event import Event, Interest, encode, interest, keys
-from chainwatch.log import Change, Drop, Entry
+from chainwatch.log import Change, Drop, Entry, Put
 from chainwatch.log.tail import Chunk, chunks
 
 
@@ -93,6 +93,15 @@ def compose(
         b"".join([*values, b"\0"]),  # the substr of an empty blob is NULL, not empty
     )
     return Commit(row, entries, parts, pairs, reach + (ends[-1] if ends else 0))
+
+
+def stamped(changes: Iterable[Change], sequence: int) -> Iterator[Change]:
+    """The changes of an append whose first event has that sequence, as they are written."""
+    for change in changes:
+        if isinstance(change, Put) and change.stamped:
+            yield Put(change.key, sequence.to_bytes(8, "big") + change.value)
+        else:
+            yield change
 
 
 def net(changes: Iterable[Change]) -> tuple[list[tuple[str, str]], dict[str, bytes]]:

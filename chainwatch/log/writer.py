@@ -14,7 +14,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ import structlog
 
 from chainwatch.errors import LogError
 from chainwatch.log import Change, Entry, retention, schema
-from chainwatch.log.batch import Commit, Draft, compose
+from chainwatch.log.batch import Commit, Draft, compose, stamped
 from chainwatch.log.faults import explain, moved
 from chainwatch.log.file import BUSY, bytes_of
 
@@ -151,7 +151,7 @@ class Writer:
                 now,
                 self.reach,
                 [draft for job in jobs for draft in job.drafts],
-                [change for job in jobs for change in job.changes],
+                self._changes(jobs),
                 self.pairs,
             )
             self._db.execute(schema.COMMIT, commit.row)
@@ -172,6 +172,12 @@ class Writer:
         # A segment of keys is about 128 pages, each of which a large commit touches.
         self._ahead += size * 5 // 4 + retention.PAGE * (min(keys, 128 + keys // 100) + 6)
         self._tell(self._reports.committed, commit, jobs, time.perf_counter() - began)
+
+    def _changes(self, jobs: Sequence[Job]) -> Iterator[Change]:
+        first = self.head + 1
+        for job in jobs:
+            yield from stamped(job.changes, first)
+            first += len(job.drafts)
 
     def _in_place(self) -> bool:
         """Whether the path still names the file that is open: what goes into a removed one is on no disk tomorrow."""

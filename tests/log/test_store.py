@@ -86,6 +86,15 @@ async def test_events_and_state_are_one_transaction(opened, made):
     assert await log.scan("chain/", "chain0") == [("chain/b", b""), ("chain/c", b"3")]
 
 
+async def test_a_stamped_value_begins_with_the_sequence_of_its_own_append(opened, made):
+    log = await opened()
+    await log.append([made.block(1), made.block(2)])
+    await asyncio.gather(  # one commit
+        *(log.append([made.transfer(n), made.transfer(n + 1)], [Put(f"s/{n}", b"v", stamped=True)]) for n in (10, 20)),
+    )
+    assert await log.scan("s/", "s0") == [("s/10", bytes(7) + b"\x03v"), ("s/20", bytes(7) + b"\x05v")]
+
+
 def test_changes_in_order_come_to_ranges_to_drop_and_then_keys_to_put():
     assert net([Put("a", b"1"), Put("b", b"1"), Drop("a", "b"), Put("c", b"2"), Put("b", b"3")]) == (
         [("a", "b")],
