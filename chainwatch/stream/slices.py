@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from chainwatch.filter import Filter
 from chainwatch.log import Log
 from chainwatch.stream import wire
 
-if TYPE_CHECKING:
-    from chainwatch.stream.stream import Stream
-
 _KEPT: Final = 32
-"""Pieces remembered: 8 MiB at most."""
+"""Pieces remembered: 8 MiB of streams at most."""
 _AT_ONCE: Final = 4
 """Reads of the log under way."""
 
@@ -33,17 +30,22 @@ class Spot(NamedTuple):
     form: wire.Form
 
 
-Arrived = Callable[["list[Stream]", "wire.Piece | Exception"], None]
+R = TypeVar("R")
+"""Whoever reads."""
 
 
-class Slices:
+class Slices(Generic[R]):
     """Pieces of the log by where they begin."""
 
-    def __init__(self, log: Log, arrived: Arrived) -> None:
+    def __init__(
+        self, log: Log, arrived: Callable[[list[R], wire.Piece | Exception], None], *, size: int = wire.PIECE
+    ) -> None:
+        """`arrived`: what was read, and for whom. `size`: bytes of a piece, about."""
         self._log = log
         self._arrived = arrived
+        self._size = size
         self._kept: OrderedDict[Spot, wire.Piece] = OrderedDict()
-        self._waiting: dict[Spot, list[Stream]] = {}  # readers of the reads that are under way, or queued
+        self._waiting: dict[Spot, list[R]] = {}  # readers of the reads that are under way, or queued
         self._queue: deque[Spot] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,18 +53,27 @@ class Slices:
         """The piece, where it was read just now or memory has it."""
         piece = self._kept.get(spot)
         if piece is None:
-            read = self._log.read_tail(spot.after, spot.wanted, named=spot.form.named, max_bytes=wire.PIECE)
+            read = self._log.read_tail(spot.after, spot.wanted, named=spot.form.named, max_bytes=self._size)
             if read is None:
                 return None
-            piece = self._keep(spot, wire.of_slice(read, spot.form))
+            piece = self.keep(spot, wire.of_slice(read, spot.form))
         return piece
 
-    def fetch(self, spot: Spot, stream: Stream) -> None:
-        """Read the piece for `stream`, and for whoever asks for it meanwhile; `arrived` is called with all of them."""
+    def keep(self, spot: Spot, piece: wire.Piece) -> wire.Piece:
+        """Remember the piece for whoever comes to that spot."""
+        if piece.last <= spot.after:
+            return piece  # retention was faster: what was asked for is gone
+        self._kept[spot] = piece
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return piece
+
+    def fetch(self, spot: Spot, reader: R) -> None:
+        """Read the piece for `reader`, and for whoever asks for it meanwhile; `arrived` is called with all of them."""
         if (waiting := self._waiting.get(spot)) is not None:
-            waiting.append(stream)
+            waiting.append(reader)
             return
-        self._waiting[spot] = [stream]
+        self._waiting[spot] = [reader]
         self._queue.append(spot)
         self._start()
 
@@ -78,14 +89,6 @@ class Slices:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _keep(self, spot: Spot, piece: wire.Piece) -> wire.Piece:
-        if piece.last <= spot.after:
-            return piece  # retention was faster: what was asked for is gone
-        self._kept[spot] = piece
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return piece
-
     def _start(self) -> None:
         while self._queue and len(self._tasks) < _AT_ONCE:
             spot = self._queue.popleft()
@@ -100,9 +103,9 @@ class Slices:
     async def _read(self, spot: Spot) -> None:
         result: wire.Piece | Exception
         try:
-            read = await self._log.read(spot.after, spot.wanted, named=spot.form.named, max_bytes=wire.PIECE)
-            result = self._keep(spot, wire.of_slice(read, spot.form))
+            read = await self._log.read(spot.after, spot.wanted, named=spot.form.named, max_bytes=self._size)
+            result = self.keep(spot, wire.of_slice(read, spot.form))
         except Exception as problem:  # noqa: BLE001 - whatever it is, its readers must hear of it
             result = problem
-        if streams := self._waiting.pop(spot, None):
-            self._arrived(streams, result)
+        if readers := self._waiting.pop(spot, None):
+            self._arrived(readers, result)
