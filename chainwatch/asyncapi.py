@@ -32,6 +32,14 @@ ASKED: Final[dict[str, dict[str, Any]]] = {
         "pattern": "^[0-9]{1,78}$",
         "description": "Only events with an amount of at least so many base units.",
     },
+    "where": {
+        "type": "string",
+        "maxLength": 4096,
+        "description": (
+            "Only events of which this expression is true: CEL, exact on base units, such as "
+            '`data.amount >= 1e18 && data.token == "ETH"`. One expression; commas are part of it.'
+        ),
+    },
 }
 """The parameters that streams and history share, as JSON Schema."""
 

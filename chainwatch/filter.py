@@ -18,9 +18,13 @@ import msgspec
 from chainwatch.errors import UsageError
 from chainwatch.event import NATIVE, Interest, address_key, pair_key
 from chainwatch.payloads import NAMES, meant_by
+from chainwatch.where import View, Where, both, compile_where
 
-PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount")
-"""The parameters that this module reads; each may repeat, and hold several values separated by commas."""
+PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount", "where")
+"""
+The parameters that this module reads; each may repeat, and hold several values separated by commas, but for
+`min_amount` and `where`, which are one: a comma is part of an expression.
+"""
 
 _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _CUSTOM: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -47,9 +51,13 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """(chain, contract); the chain is empty where any is meant."""
     min_amount: int | None = None
     """Base units; compared with the size of a signed amount."""
+    where: Where | None = None
 
-    def matches(self, about: Interest) -> bool:
-        """Whether an event with this interest passes."""
+    def matches(self, about: Interest, view: View | None = None) -> bool:
+        """
+        Whether the event with this interest passes. `view` is the event itself, which `where` asks about: `TypeError`
+        without it, so that nobody forgets it. Filters that look at one event share one view.
+        """
         if self.types and about.type not in self.types:
             return False
         if self.chains and about.chain not in self.chains:
@@ -60,7 +68,13 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             (about.chain or "", token) in self.tokens or ("", token) in self.tokens for token in about.tokens
         ):
             return False
-        return self.min_amount is None or (about.amount is not None and _size(about.amount) >= self.min_amount)
+        if self.min_amount is not None and (about.amount is None or _size(about.amount) < self.min_amount):
+            return False
+        if self.where is None:
+            return True
+        if view is None:
+            raise TypeError("a filter with `where` needs the event itself")
+        return view.answer(self.where)
 
     @property
     def is_open(self) -> bool:
@@ -70,7 +84,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def by_pairs(self) -> bool:
         """Types and chains decide alone: the keys of `pairs` give exactly its events."""
-        return not self.addresses and not self.tokens and self.min_amount is None
+        return not self.addresses and not self.tokens and self.min_amount is None and self.where is None
 
     def address_keys(self) -> frozenset[int] | None:
         """The keys of `event.address_key`, one of which every matching event has; None where no address narrows it."""
@@ -101,6 +115,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             told["token"] = sorted({token for _, token in self.tokens})
         if self.min_amount is not None:
             told["min_amount"] = [str(self.min_amount)]
+        if self.where is not None:
+            told["where"] = [self.where.text]
         return told
 
 
@@ -114,22 +130,41 @@ def _size(amount: str) -> int:
         return -1
 
 
-def parse(parameters: Mapping[str, Sequence[str]], vocabulary: Vocabulary) -> Filter:
+def parse(
+    parameters: Mapping[str, Sequence[str]], vocabulary: Vocabulary, only: frozenset[str] = frozenset()
+) -> Filter:
     """
-    The filter of the parameters named in `PARAMETERS` (others are not looked at). `UsageError` names the first value
-    that cannot be meant.
+    The filter of the parameters named in `PARAMETERS` (others are not looked at). `only`: types beyond which nothing is
+    asked for, such as those of a route. `UsageError` names the first value that cannot be meant.
     """
     types = resolve_types(_words(parameters, "filters"), vocabulary, "filters")
     narrowed = resolve_types(_words(parameters, "types"), vocabulary, "types")
     if types and narrowed and not types & narrowed:
         raise UsageError("filters and types have no type in common, so nothing can match", parameter="types")
+    types = (types & narrowed) if types and narrowed else types or narrowed
+    if only and types and not only & types:
+        raise UsageError(
+            f"{', '.join(sorted(only))} and the types asked for have none in common, so nothing can match",
+            parameter="types",
+        )
+    types = (types & only) if types and only else types or only
     return Filter(
-        types=(types & narrowed) if types and narrowed else types or narrowed,
+        types=types,
         chains=frozenset(_chain(word, vocabulary) for word in _words(parameters, "chains")),
         addresses=frozenset(_address(word, "address") for word in _words(parameters, "address")),
         tokens=frozenset(pair for word in _words(parameters, "token") for pair in _token(word, vocabulary)),
         min_amount=_min_amount(_words(parameters, "min_amount")),
+        where=_where(parameters.get("where", ()), types),
     )
+
+
+def and_where(wanted: Filter, expression: str) -> Filter:
+    """
+    What of `wanted` the expression is true of, too. It is the caller's: what a client gave goes into it by
+    `where.quoted`. `UsageError` as for `where` itself.
+    """
+    where = compile_where(expression, wanted.types)
+    return msgspec.structs.replace(wanted, where=where if wanted.where is None else both(where, wanted.where))
 
 
 def _words(parameters: Mapping[str, Sequence[str]], name: str) -> list[str]:
@@ -204,6 +239,19 @@ def _min_amount(words: list[str]) -> int | None:
             hint="min_amount is one whole number of base units, such as 1000000000000000000 for 1 ETH",
         )
     return int(words[0])
+
+
+def _where(given: Sequence[str], types: frozenset[str]) -> Where | None:
+    if not given:
+        return None
+    if len(given) > 1:
+        raise UsageError(
+            f"where is given {len(given)} times",
+            parameter="where",
+            value=given[1],
+            hint="where is one expression: join several by &&, in an address written as %26%26",
+        )
+    return compile_where(given[0], types)
 
 
 def _unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:

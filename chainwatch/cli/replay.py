@@ -42,6 +42,10 @@ def replay(
     min_amount: Annotated[
         str | None, typer.Option("--min-amount", metavar="UNITS", help="Only amounts from so many base units on.")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="EXPR", help="Only if this is true: 'data.amount > 1e18 && !removed'."),
+    ] = None,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="How to print an event [default: human].")
     ] = None,
@@ -60,6 +64,7 @@ def replay(
     from chainwatch import config, filter as filters_, logs
     from chainwatch.cli.render import catalogue_types
     from chainwatch.event import decode, encode, interest
+    from chainwatch.where import View
 
     frame: Frame = ctx.obj or Frame()
     notes = Notes(frame.verbosity)
@@ -74,6 +79,8 @@ def replay(
     parameters = {"types": types, "filters": filters, "address": address, "token": token}
     if min_amount is not None:
         parameters["min_amount"] = [min_amount]
+    if where is not None:
+        parameters["where"] = [where]
     wanted = filters_.parse({name: given for name, given in parameters.items() if given}, config.vocabulary(settings))
     of = _chain(chain, settings)
 
@@ -84,7 +91,7 @@ def replay(
         notes.say(f"no balances: {told.unread}", at=-1)
     printer = Printer(sys.stdout.fileno(), render, None)
     for event in told.events:
-        if wanted.matches(interest(event)):
+        if wanted.matches(interest(event), View(event)):
             line = encode(event)
             printer.add(decode(line), line, "")
             if printer.is_full:

@@ -48,6 +48,10 @@ def tail(
         list[str] | None,
         typer.Option("--token", metavar="TOKEN", help="A token's contract, or the symbol of a configured token."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", metavar="EXPR", help="Only if this is true: 'data.amount > 1e18 && !removed'."),
+    ] = None,
     last: Annotated[
         int | None, typer.Option("-n", metavar="N", min=0, help="Begin with the newest N.", show_default=False)
     ] = None,
@@ -106,6 +110,7 @@ def tail(
         "chains": chains or (),
         "address": address or (),
         "token": token or (),
+        "where": where,
         "key": key,
     }
     reading = _follow if follow else _read

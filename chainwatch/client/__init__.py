@@ -104,6 +104,7 @@ def stream(
     token: Words = (),
     chains: Words = (),
     min_amount: int | str | None = None,
+    where: str | None = None,
     since: str | None = None,
     last: int | None = None,
     last_event_id: str | None = None,
@@ -116,7 +117,9 @@ def stream(
 ) -> Stream:
     """
     The events of the daemon at `url` that pass, from now on; or from `since` (`earliest`, `15m`, RFC 3339), from the
-    newest `last` ones, from behind the cursor `last_event_id`. It ends after `limit` events or `duration` seconds.
+    newest `last` ones, from behind the cursor `last_event_id`. `where` is an expression, such as
+    `data.amount > 1e18 && data.token == "ETH"`, in the language that chainwatch-events(7) has. It ends after `limit`
+    events or `duration` seconds.
 
     While it is read it raises: `Unreachable` where the first connection fails, `UsageError` for parameters that the
     daemon does not take, `Refused` where it turns the request away, `GapError` where events are gone and it is
@@ -127,7 +130,7 @@ def stream(
     return Stream(
         Subscription(
             base=base_url(url),
-            query=filter_query(types, filters, address, token, chains, min_amount),
+            query=filter_query(types, filters, address, token, chains, min_amount, where),
             start=start_query(since, last),
             headers=key_headers(key, last_event_id),
             cursor=last_event_id or "",
@@ -204,6 +207,7 @@ async def history(
     token: Words = (),
     chains: Words = (),
     min_amount: int | str | None = None,
+    where: str | None = None,
     since: str | None = None,
     last: int | None = None,
     cursor: str = "",
@@ -216,13 +220,13 @@ async def history(
     the newest `last` ones, or from behind `cursor`. Raises what `stream` raises.
     """
     base, headers, start = base_url(url), key_headers(key), start_query(since, last)
-    query = [*filter_query(types, filters, address, token, chains, min_amount), ("limit", str(page_size))]
+    query = [*filter_query(types, filters, address, token, chains, min_amount, where), ("limit", str(page_size))]
     backoff, reached, more = Backoff(), False, True
     async with open_session(3 * HEARTBEAT) as session:
         while more:
-            where = [("cursor", cursor)] if cursor else start
+            place = [("cursor", cursor)] if cursor else start
             try:
-                async with answer(session, base, "/events/history", query + where, headers) as response:
+                async with answer(session, base, "/events/history", query + place, headers) as response:
                     found = decoded(await body(response, base, _MAX_PAGE), _HISTORY, base)
             except Trouble as trouble:
                 if trouble.fatal is not None and not reached:

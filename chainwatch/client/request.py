@@ -21,6 +21,7 @@ from chainwatch.text import printable, redact_url
 
 _ANSWER_SECONDS: Final = 15.0  # until an answer begins
 _MAX_PROBLEM: Final = 64 * 1024
+_MAX_LINES: Final = 4  # of a hint: one for `where` shows the expression, and a caret below the character
 
 Words = str | Iterable[str]
 """One value, or several; a value may hold several with commas between. Several are OR."""
@@ -52,11 +53,18 @@ def key_headers(key: str | None, last_event_id: str | None = None) -> dict[str, 
 
 
 def filter_query(
-    types: Words, filters: Words, address: Words, token: Words, chains: Words, min_amount: int | str | None
+    types: Words,
+    filters: Words,
+    address: Words,
+    token: Words,
+    chains: Words,
+    min_amount: int | str | None,
+    where: str | None,
 ) -> list[tuple[str, str]]:
     given = {"types": types, "filters": filters, "address": address, "token": token, "chains": chains}
     query = [(name, word) for name, words in given.items() for word in ([words] if isinstance(words, str) else words)]
-    return query if min_amount is None else [*query, ("min_amount", str(min_amount))]
+    single = {"min_amount": min_amount, "where": where}
+    return query + [(name, str(value)) for name, value in single.items() if value is not None]
 
 
 def start_query(since: str | None, last: int | None) -> list[tuple[str, str]]:
@@ -168,7 +176,7 @@ async def _refusal(response: aiohttp.ClientResponse, base: str) -> Exception:
     except (msgspec.MsgspecError, RecursionError, BadAnswer, Trouble):
         problem = _Problem()
     said = printable(problem.detail or problem.title or response.reason or "", 500)
-    hint = printable(problem.hint, 500)
+    hint = "\n".join(printable(line, 500) for line in problem.hint.split("\n")[:_MAX_LINES])
     what = f"{where} answers {status}" + (f": {said}" if said else "")
     if status in (429, 500, 502, 503, 504):
         after = _retry_after(response.headers.get("Retry-After", ""), time.time())

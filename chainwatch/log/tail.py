@@ -18,10 +18,12 @@ from typing import Final
 from chainwatch.event import decode, interest
 from chainwatch.log import Entry, Slice
 from chainwatch.log.plan import Plan
+from chainwatch.where import View
 
 CHUNK: Final = 65_536
 """Bytes of frames at which a chunk is full."""
 _LOOKED: Final = 4096  # events and chunks that one read looks at: it runs on the event loop, and takes about 1 ms
+_STEPS: Final = 32_768  # of expressions, in one read: the same goes for them
 _CHUNKS: Final = 512
 _BISECTED: Final = 64  # with more keys than this, one pass over the chunk's keys is cheaper than a bisection for each
 
@@ -127,7 +129,7 @@ class Tail:
         if after >= self.head:
             return Slice(b"", after, 0)
         parts: list[bytes] = []
-        room, events = max_bytes, 0
+        room, events, steps = max_bytes, 0, 0
         begin = bisect_right(self._firsts, after + 1, lo=self._dropped) - 1
         end = min(len(self._chunks), begin + _CHUNKS)
         limit = after + _LOOKED
@@ -148,8 +150,14 @@ class Tail:
                 if plan.pairs is not None and chunk.pairs[place] not in plan.pairs:
                     continue
                 frame = chunk.frame(place)
-                if plan.wanted is not None and not plan.wanted.matches(interest(decode(payload(frame)))):
-                    continue
+                if plan.wanted is not None:
+                    if steps > _STEPS:
+                        return Slice(b"".join(parts), chunk.first + place - 1, events)
+                    view = View(decode(payload(frame)))
+                    matches = plan.wanted.matches(interest(view.event), view)
+                    steps += view.steps
+                    if not matches:
+                        continue
                 if len(frame) > room and events:
                     return Slice(b"".join(parts), chunk.first + place - 1, events)
                 if names is not None:

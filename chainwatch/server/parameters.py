@@ -120,15 +120,8 @@ def _by_name(query: Iterable[tuple[str, str]], known: tuple[str, ...]) -> dict[s
 
 
 def _wanted(given: dict[str, list[str]], vocabulary: Vocabulary, only: str | None) -> Filter:
-    wanted = filters.parse(given, vocabulary)
-    if only is None:
-        return wanted
-    types = filters.resolve_types([only], vocabulary, "type")
-    if wanted.types and not types & wanted.types:
-        raise UsageError(
-            f"{only} and the types asked for have none in common, so nothing can match", parameter="types", value=only
-        )
-    return msgspec.structs.replace(wanted, types=types & wanted.types if wanted.types else types)
+    types = filters.resolve_types([only], vocabulary, "type") if only is not None else frozenset[str]()
+    return filters.parse(given, vocabulary, types)
 
 
 def _one(given: dict[str, list[str]], name: str) -> str | None:

@@ -18,6 +18,7 @@ from chainwatch.event import Event, encode, interest
 from chainwatch.filter import Filter
 from chainwatch.log import Entry, Log
 from chainwatch.payloads import CATEGORIES
+from chainwatch.where import View
 
 _SYSTEM: Final = CATEGORIES["system"]
 _OF_ITSELF: Final = "chain_status"
@@ -70,7 +71,7 @@ class Present:
         if not wanted.types & _SYSTEM:
             return frames
         for _, event in sorted(self._events.items(), key=lambda item: (item[0][1], item[0][0] or "", item[0][2])):
-            if wanted.matches(interest(event)):
+            if wanted.matches(interest(event), View(event)):
                 framed = b"data: %b\n\n" % encode(event)
                 frames.append(sse.named(event.type, framed) if named else framed)
         return frames

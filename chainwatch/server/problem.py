@@ -45,7 +45,8 @@ def answer(problem: Problem) -> web.Response:
     """The response. What the client sent is in it, so it is made visible and cut: it may end in a terminal."""
     phrase = HTTPStatus(problem.status).phrase
     body = {"type": "about:blank", "title": phrase, "status": problem.status, "detail": printable(problem.detail, 1000)}
-    body |= {name: printable(text) for name, text in problem.more.items() if text}
+    # A hint has line breaks of our own: below an expression stands a caret.
+    body |= {name: _lines(text) if name == "hint" else printable(text) for name, text in problem.more.items() if text}
     response = web.Response(
         status=problem.status,
         body=msgspec.json.encode(body),
@@ -55,3 +56,7 @@ def answer(problem: Problem) -> web.Response:
     if problem.close:
         response.force_close()
     return response
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

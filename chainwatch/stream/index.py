@@ -15,6 +15,7 @@ from chainwatch.filter import Filter
 from chainwatch.log import Entry
 from chainwatch.stream.coding import NOTHING
 from chainwatch.stream.wire import Form
+from chainwatch.where import View
 
 if TYPE_CHECKING:
     from chainwatch.stream.stream import Stream
@@ -91,14 +92,15 @@ class Index:
         by_address, by_type, by_chain, others = self._by_address, self._by_type, self._by_chain, self._others
         for entry in entries:
             about = entry.about
+            view = View(entry.event)
             for group in others:
-                _offer(entry, group, dirty)
+                _offer(entry, view, group, dirty)
             if found := by_type.get(about.type):
                 for group in found:
-                    _offer(entry, group, dirty)
+                    _offer(entry, view, group, dirty)
             if found := by_chain.get(about.chain):
                 for group in found:
-                    _offer(entry, group, dirty)
+                    _offer(entry, view, group, dirty)
             if by_address:
                 sequence = entry.sequence
                 for key in entry.keys:
@@ -106,12 +108,12 @@ class Index:
                         for group in found:
                             if group.seen != sequence:
                                 group.seen = sequence
-                                _offer(entry, group, dirty)
+                                _offer(entry, view, group, dirty)
         return dirty
 
 
-def _offer(entry: Entry, group: Group, dirty: list[Group]) -> None:
-    if group.wanted.matches(entry.about):
+def _offer(entry: Entry, view: View, group: Group, dirty: list[Group]) -> None:
+    if group.wanted.matches(entry.about, view):
         if not group.pending:
             dirty.append(group)
         group.pending.append(entry)

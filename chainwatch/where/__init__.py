@@ -36,8 +36,10 @@ from chainwatch.where.check import check
 from chainwatch.where.errors import Wrong, explained
 from chainwatch.where.parser import parse
 from chainwatch.where.program import METER, Environment, Run, compiled
-from chainwatch.where.syntax import Logic, Node, size, written
+from chainwatch.where.syntax import Logic, Node, quoted, size, written
 from chainwatch.where.values import Meter, Undecided
+
+__all__ = ["STEPS", "View", "Where", "both", "compile_where", "quoted"]
 
 STEPS: Final = 2048
 """What one evaluation may do in lists and long texts: a step is one part of the question asked of one item, or 1,024
@@ -57,7 +59,7 @@ class View:
         self.steps = 0
         """What was done for this event: the parts of the expressions that it was held against, and their `STEPS`."""
         self._environment: Environment | None = None
-        self._answers: dict[Where, bool] = {}
+        self._answers: dict[Where, bool] | None = None
 
     @property
     def environment(self) -> Environment:
@@ -79,10 +81,13 @@ class View:
 
     def answer(self, where: Where) -> bool:
         """Whether the event matches."""
-        found = self._answers.get(where)
+        answers = self._answers
+        if answers is None:
+            answers = self._answers = {}
+        found = answers.get(where)
         if found is None:
             meter = Meter(STEPS)
-            found = self._answers[where] = where.decide(self.environment, meter)
+            found = answers[where] = where.decide(self.environment, meter)
             self.steps += where.size + STEPS - max(meter.left, 0)
         return found
 
