@@ -189,7 +189,8 @@ def _chains(words: Sequence[str], settings: Settings) -> Sequence[str]:
     from chainwatch.config import vocabulary
     from chainwatch.filter import parse
 
-    parse({"chains": words}, vocabulary(settings))
+    if words:
+        parse({"chains": words}, vocabulary(settings))
     return words
 
 
@@ -217,6 +218,7 @@ def _address(word: str) -> str:
         ) from None
 
 
+# A time without its zone would be hours off, and nobody would notice: it is none.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))?", re.ASCII)
 _AGE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)? ?(?:ms|s|m|h|d|w)")
 _LAST: Final = 253_402_300_799_999  # the year 9999
