@@ -42,14 +42,16 @@ class Behind:
         self._loop = asyncio.get_running_loop()
         self._slices = Slices(hub.log, self._arrived)
         self._ready: deque[tuple[Stream, wire.Piece | None]] = deque()
-        self._ahead: list[Stream] = []  # they have read more than `flushed`
+        self._ahead: list[Stream] = []  # they have read up to `flushed` in a round, or more
         self._pumping = False
         self._pumped = 0.0  # when a stream was behind last
 
-    def take_ahead(self) -> list[Stream]:
-        """Those that wait for a round to begin."""
+    def round_ended(self) -> None:
+        """A round is over: those that waited for it join, where it came as far as they are."""
         ahead, self._ahead = self._ahead, []
-        return ahead
+        for stream in ahead:
+            if stream.place is Place.AHEAD:
+                self.step(stream)
 
     def tidy(self, now: float) -> None:
         """Now and then: forget what nobody reads any more."""
@@ -91,14 +93,15 @@ class Behind:
         self._pumped = clock()
 
     def step(self, stream: Stream) -> None:
-        """Join, wait for the next round, take the next piece of the log, or have it read."""
+        """Join, wait for a round to be over, take the next piece of the log, or have it read."""
         if stream.paused:
             stream.place = Place.PAUSED
-        elif stream.cursor == self._hub.flushed:
-            self._hub.join(stream)
-        elif stream.cursor > self._hub.flushed:
-            stream.place = Place.AHEAD
-            self._ahead.append(stream)
+        elif stream.cursor >= self._hub.flushed:
+            if stream.cursor == self._hub.flushed and not self._hub.in_round:
+                self._hub.join(stream)
+            else:
+                stream.place = Place.AHEAD
+                self._ahead.append(stream)
         else:
             spot = Spot(stream.cursor, stream.wanted, stream.form)
             if (piece := self._slices.at_hand(spot)) is not None:

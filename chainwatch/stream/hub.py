@@ -8,8 +8,9 @@ The fan-out: every committed event to every stream that wants it, as cheap as C.
 
 What makes this exact: `flushed` is the sequence up to which live streams have everything. Events wait in `_entries`
 until a round takes them all, and a round gives them to those who are members at its start. A stream joins only when
-its cursor is at `flushed`, in the same synchronous step as the comparison, so no event can come between its last read
-and its membership, nor twice. One that has read beyond `flushed` waits for the next round's start.
+its cursor is at `flushed` and no round is under way, in the same synchronous step as the comparison, so no event can
+come between its last read and its membership, nor twice: one that left in a round and has read on is not given the rest
+of that round. One that has read beyond `flushed` waits for the next round's start.
 
 A round writes to about a thousand streams in a turn of the loop, so that ingest and accept stay alive meanwhile; what
 is not part of it (heartbeats, durations) waits until it is over.
@@ -244,12 +245,8 @@ class Hub:
                 stream.reason = "broken"
                 stream.transport.abort()
         self.flushed = self._at = head
-        ahead = self.behind.take_ahead()
         self._round = self._deliver(jobs, batches)
         self._deliver_on()
-        for stream in ahead:
-            if stream.place is Place.AHEAD:
-                self.behind.step(stream)
 
     def _jobs(self, entries: list[Entry], head: int) -> list[_Job]:
         now = self._loop.time()
@@ -286,6 +283,7 @@ class Hub:
         ends, self._ends = self._ends, []
         for stream, reason in ends:
             self.finish(stream, reason)
+        self.behind.round_ended()
         self.watch.round_ended()
         if self._entries:
             self._loop.call_soon(self._flush)

@@ -36,7 +36,7 @@ class Place(enum.Enum):
     READING = "reading"
     """The log is being read for it."""
     AHEAD = "waiting"
-    """It has read more than the live streams were given: it joins them with the next flush."""
+    """It has read all that the live streams are given, or more: it joins them when the round is over, or the next."""
     LIVE = "live"
     PAUSED = "paused"
     """Its transport takes no more for now."""
