@@ -580,9 +580,15 @@ def test_what_is_logged_of_a_change_is_names(path):
 
 async def test_a_watch_that_runs_hears_of_a_change(path):
     told: asyncio.Queue[Keyring] = asyncio.Queue()
-    task = asyncio.create_task(Watch(path).run(told.put_nowait))
-    for name in ("one", "two"):
-        make(path, name)
-        async with asyncio.timeout(10):
-            assert (await told.get()).named(name)
+    watch = Watch(path)
+    make(path, "before")
+    watch.look()
+    task = asyncio.create_task(watch.run(told.put_nowait))
+    async with asyncio.timeout(10):
+        assert (await told.get()).named("before"), "what others saw is told too"
+        make(path, "after")
+        assert (await told.get()).named("after")
+        make(path, "at-a-signal")
+        watch.look()
+        assert (await told.get()).named("at-a-signal")
     task.cancel()

@@ -199,10 +199,10 @@ def test_a_list_is_a_table_with_expired_keys_marked(tmp_path):
     wanted = {"can": ["send", "read"], "chains": ["ethereum", "base"], "types": ["wallet"], "addresses": [USDC]}
     one, _ = create(path, name="shop", expires=NOW + 1000, now=NOW, **wanted)
     two, _ = create(path, name="p", can=["admin"], chains=[], types=[], addresses=[], expires=None, now=NOW)
+    ended = "2026-05-28T20:26:41Z"
     assert table(load(path).keys, NOW + 1000).splitlines() == [
         "NAME  ID          CAN        CHAINS          TYPES   ADDRESSES    CREATED               EXPIRES",
-        f"shop  {one.id}  read,send  ethereum, base  wallet  0xA0b8…eB48  2026-05-28T20:26:40Z  2026-05-28T20:26:41Z "
-        "expired",
+        f"shop  {one.id}  read,send  ethereum, base  wallet  0xA0b8…eB48  2026-05-28T20:26:40Z  {ended} expired",
         f"p     {two.id}  admin      all             all     all          2026-05-28T20:26:40Z  never",
     ]
 

@@ -29,19 +29,21 @@ class Watch:
         """Reads the file. `ConfigError` where it is there and cannot be used."""
         self.path = path
         found = file.read(path)
-        self.ring = found.ring
+        self.ring = self._told = found.ring
         self._state = found.state
-        self._warn()
+        _warn(self.ring)
 
     async def run(self, changed: Callable[[Keyring], None]) -> None:
-        """Look for ever, and tell `changed` of each new ring."""
+        """Look for ever, and tell `changed` of each new ring, whoever has looked."""
         while True:
+            if self.ring is not self._told:
+                self._told = self.ring
+                changed(self.ring)
             await asyncio.sleep(PERIOD)
-            if (ring := self.look()) is not None:
-                changed(ring)
+            self.look()
 
     def look(self) -> Keyring | None:
-        """Look once, now: the new ring, or None where the keys are those that were."""
+        """Look once, now: the new ring, which `run` will tell; None where the keys are those that were."""
         state = file.look(self.path)
         if state == self._state:
             return None
@@ -59,10 +61,10 @@ class Watch:
                 _log.error(
                     "the file of the API keys is gone: no key is good, and everyone needs one", file=str(self.path)
                 )
-        self.ring = now
-        self._warn()
+        _warn(now)
         if now.keys == before.keys and bool(now) == bool(before):
             return None
+        self.ring = now
         _log.info(
             "API keys changed",
             file=str(self.path),
@@ -71,6 +73,7 @@ class Watch:
         )
         return now
 
-    def _warn(self) -> None:
-        if self.ring.doubt:
-            _log.warning(self.ring.doubt)
+
+def _warn(ring: Keyring) -> None:
+    if ring.doubt:
+        _log.warning(ring.doubt)
