@@ -42,17 +42,17 @@ class Watch:
             await asyncio.sleep(PERIOD)
             self.look()
 
-    def look(self) -> Keyring | None:
-        """Look once, now: the new ring, which `run` will tell; None where the keys are those that were."""
+    def look(self) -> None:
+        """Look once, now. Where the keys are those that were, the ring stays the same one."""
         state = file.look(self.path)
         if state == self._state:
-            return None
+            return
         self._state = state
         try:
             found = file.read(self.path)
         except ConfigError as error:
             _log.error("the API keys stay as they were", error=str(error))
-            return None
+            return
         self._state = found.state  # it may have changed again between the two
         before, now = self.ring, found.ring
         if found.state == file.MISSING:
@@ -63,15 +63,14 @@ class Watch:
                 )
         _warn(now)
         if now.keys == before.keys and bool(now) == bool(before):
-            return None
-        self.ring = now
+            return
         _log.info(
             "API keys changed",
             file=str(self.path),
             new=[key.name for key in now.keys if key not in before.keys],
             gone=[key.name for key in before.keys if key not in now.keys],
         )
-        return now
+        self.ring = now
 
 
 def _warn(ring: Keyring) -> None:
