@@ -70,6 +70,11 @@ class ServerSettings(Section):
         le=3600,
         description="An idle stream gets a comment line after this long, so that it stays open.",
     )
+    compression: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Streams and history in gzip or zstd: always for clients that accept it; auto: for those on this "
+        "machine only where they ask for just that; never.",
+    )
     keys_file: Annotated[Path, BeforeValidator(values.file)] | None = Field(
         default=None,
         description="The API keys, as `chainwatch keys` keeps them. Default: keys.toml beside the event log.",

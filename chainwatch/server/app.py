@@ -96,7 +96,7 @@ async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     origin = request.headers.get("Origin", "")
     if origin and origins.is_allowed(origin, request.app[CONTEXT].settings().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
+        response.headers.add("Vary", "Origin")
 
 
 @web.middleware

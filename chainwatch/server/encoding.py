@@ -1,10 +1,9 @@
 """
-Which content coding a client gets: `Accept-Encoding`, RFC 9110, section 12.5.3. Pure.
+Which content coding a client gets: `Accept-Encoding`, RFC 9110, section 12.5.3.
 
 gzip goes before zstd where a client likes both the same. A stream in zstd is many frames, each of them complete for
-itself; decoders that are still about (aiohttp's before 3.14) read one and fail at the next, and their libraries ask for
-zstd by default. gzip has one member, that everything reads. Who prefers zstd says so, by its `q` or by naming nothing
-else.
+itself; decoders that are still about (aiohttp 3.13's) read one and fail at the next, and their libraries ask for zstd
+by default. gzip has one member, that everything reads. Who prefers zstd says so, by its `q` or by naming nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import re
 from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Final, Literal
+
+from aiohttp import web
 
 from chainwatch.stream import coding
 from chainwatch.stream.coding import Coding
@@ -26,8 +27,23 @@ only if it means it, since there is nothing to gain: a library's default list do
 _ITEM: Final = re.compile(
     r"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(?P<q>0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 )
+_OF_PROXIES: Final = ("Forwarded", "X-Forwarded-For", "Via")
 _OURS: Final = {"gzip": Coding.GZIP, "x-gzip": Coding.GZIP, "zstd": Coding.ZSTD}
 """The first of equals goes first."""
+
+
+def for_request(request: web.Request, compression: Compression) -> Coding:
+    """The coding of the answer to that request."""
+    lines = request.headers.getall("Accept-Encoding", None)
+    accepted = None if lines is None else ", ".join(lines)
+    forwarded = any(name in request.headers for name in _OF_PROXIES)
+    return choose(accepted, compression, local=is_local(request.get_extra_info("peername"), forwarded=forwarded))
+
+
+def headers(coding: Coding) -> dict[str, str]:
+    """What an answer in that coding says of itself; the plain one too, since the same request could get another."""
+    told = {"Vary": "Accept-Encoding"}
+    return told if coding is Coding.IDENTITY else told | {"Content-Encoding": coding.value}
 
 
 def choose(

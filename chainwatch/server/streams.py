@@ -14,7 +14,7 @@ from aiohttp.http import HttpVersion11
 
 from chainwatch import sse
 from chainwatch.log import Cursor
-from chainwatch.server import asking
+from chainwatch.server import asking, encoding
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.limits import Full, Seat, retry_after
@@ -143,7 +143,8 @@ async def _prepare(
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
     # In one step with the decision where the stream begins: what is committed from here on, the stream itself tells.
     present = context.present.frames(asked.wanted, named=asked.named)[: asked.limit] if asked.start == NOW else []
-    response = web.StreamResponse(headers=HEADERS)
+    coding = encoding.for_request(request, context.settings().compression)
+    response = web.StreamResponse(headers=HEADERS | encoding.headers(coding))
     response.force_close()  # a stream is the last thing on its connection
     await response.prepare(request)
     stream = Stream(
@@ -156,6 +157,7 @@ async def _prepare(
         after=start.after,
         named=asked.named,
         chunked=request.version >= HttpVersion11,
+        coding=coding,
         limit=None if asked.limit is None else asked.limit - len(present),
         heartbeat=asked.heartbeat,
         closed=over,
