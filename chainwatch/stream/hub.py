@@ -75,6 +75,7 @@ class Hub:
         self._rest = (0, 0)  # events and bytes of the group that come after it
         self._tally: Tally | None = None  # of the group up to it, where trailers need one
         self._ends: list[tuple[Stream, str]] = []  # streams to finish behind the round, and why
+        self._quiet: list[asyncio.Future[None]] = []  # who waits for the end of the round
         self._emptied = asyncio.Event()
         log.listen(self._committed)
 
@@ -87,6 +88,13 @@ class Hub:
     def in_round(self) -> bool:
         """Some live streams have the newest events and some do not yet."""
         return self._round is not None
+
+    async def quiet(self) -> None:
+        """Wait until no round is under way; none begins before the caller's next await."""
+        while self._round is not None:
+            ended = self._loop.create_future()
+            self._quiet.append(ended)
+            await ended
 
     def now(self) -> float:
         """Seconds of the clock of `Stream.opened`."""
@@ -150,6 +158,7 @@ class Hub:
             pass
         self._round = None
         self._between()
+        self._tell_quiet()
         for number, stream in enumerate(list(self.streams.values()), start=1):
             self.finish(stream, "shutdown")
             if number % _TURN == 0:
@@ -257,9 +266,11 @@ class Hub:
             group.touched = now
             group.told = pending[-1].sequence
             members = list(group.members)
-            if (limit := members[0].remaining) is not None:  # alone in its group
+            seen = head
+            if (limit := members[0].remaining) is not None and limit < len(pending):  # alone in its group
                 del pending[limit:]
-            pieces = wire.of_entries(pending, head, group.form, most=wire.PIECE, begun=group.tally)
+                seen = pending[-1].sequence
+            pieces = wire.of_entries(pending, seen, group.form, most=wire.PIECE, begun=group.tally)
             if (tally := pieces[-1].tally) is not None:
                 group.tally = tally
             wired = sum([len(piece.wire) for piece in pieces])
@@ -285,10 +296,17 @@ class Hub:
             self.finish(stream, reason)
         self.behind.round_ended()
         self.watch.round_ended()
+        self._tell_quiet()
         if self._entries:
             self._loop.call_soon(self._flush)
         else:
             self._flushing = False
+
+    def _tell_quiet(self) -> None:
+        quiet, self._quiet = self._quiet, []
+        for ended in quiet:
+            if not ended.done():
+                ended.set_result(None)  # who waits goes on before the next round, which is put behind it
 
     def _between(self) -> None:
         """No write is under way: who leaves now has everything."""

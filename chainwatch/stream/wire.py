@@ -114,14 +114,16 @@ def of_entries(entries: Sequence[Entry], head: int, form: Form, *, most: int, be
 def first_events(piece: Piece, count: int, form: Form) -> Piece:
     """
     The piece cut behind its first `count` events, of which it has more. A frame ends at its blank line; its JSON holds
-    no line break. `last` stays: whoever counts events stops here.
+    no line break.
     """
     body = piece.wire[piece.wire.index(b"\r\n") + 2 : -2] if form.chunked else piece.wire
     frames = plain(body, form.coding)
-    end = 0
+    begin = end = 0
     for _ in range(count):
-        end = frames.index(b"\n\n", end) + 2
-    return Piece(wired(frames[:end], form), piece.last, count, _tally(frames[:end], form))
+        begin, end = end, frames.index(b"\n\n", end) + 2
+    fields = frames[begin : frames.index(b"\ndata: ", begin)]  # the last of them is the id, a cursor
+    last = int(fields[fields.rindex(b"-") + 1 :])
+    return Piece(wired(frames[:end], form), last, count, _tally(frames[:end], form))
 
 
 def _tally(data: bytes, form: Form) -> Tally | None:

@@ -55,7 +55,7 @@ def test_a_piece_is_cut_behind_an_event(chunked, kind):
     cut = wire.first_events(wire.of_slice(Slice(frames, 5, 5), form), 2, form)
     two = entry(1).frame + entry(2).frame
     assert cut.wire == wire.wired(two, form)
-    assert cut.events == 2
+    assert (cut.events, cut.last) == (2, 2)
     assert cut.tally == (NOTHING.and_then(two) if kind is Coding.GZIP else None)
 
 
