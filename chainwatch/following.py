@@ -278,7 +278,9 @@ async def _tell(chain: Chain, state: str, reason: str) -> None:
 
 def _words(error: Exception) -> str:
     """Why, for a line."""
-    return " ".join(str(error).split()) if isinstance(error, ChainwatchError) else f"{type(error).__name__}: {error}"
+    return (
+        "; ".join(str(error).splitlines()) if isinstance(error, ChainwatchError) else f"{type(error).__name__}: {error}"
+    )
 
 
 def _standing(post: Post[Any], vitals: dict[str, Any]) -> dict[str, Any]:

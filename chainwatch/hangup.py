@@ -105,7 +105,7 @@ def _read(load: Load) -> tuple[Settings, dict[str, str]]:
 
 
 def _say(plan: Plan, now: Settings, faults: Mapping[str, str]) -> None:
-    for change in plan.changes:
+    for change in plan.done(faults):
         about = {name: value for name, value in (("keys", change.keys), ("note", change.note)) if value}
         if change.kind == "server":
             about = {"value": getattr(now.server, change.name)}
@@ -115,7 +115,7 @@ def _say(plan: Plan, now: Settings, faults: Mapping[str, str]) -> None:
         _log.warning("this needs a restart, and stays as it is", setting=waiting.key, **running)
     for name, reason in faults.items():
         _log.error("the new configuration cannot be taken up here, the old one holds", what=name, reason=reason)
-    _log.info("configuration reloaded", **plan.summary(), **({"failed": list(faults)} if faults else {}))
+    _log.info("configuration reloaded", **plan.summary(faults))
 
 
 def _is_foreground() -> bool:

@@ -86,12 +86,20 @@ class Plan:
         """Nothing is to be done, and nothing said but that."""
         return not (self.changes or self.restart or self.replaced or self.quotes)
 
-    def summary(self) -> dict[str, list[str]]:
-        """The names of what was added, removed, changed, and the keys that need a restart; without what is empty."""
+    def done(self, failed: Collection[str] = ()) -> list[Change]:
+        """What changed, where these, by their labels, could not be taken up."""
+        return [change for change in self.changes if change.label not in failed]
+
+    def summary(self, failed: Collection[str] = ()) -> dict[str, list[str]]:
+        """
+        The names of what was added, removed, changed, what failed to be, and the keys that need a restart; without what
+        is empty.
+        """
         told = {
-            how: [change.label for change in self.changes if change.how == how]
+            how: [change.label for change in self.done(failed) if change.how == how]
             for how in ("added", "removed", "changed")
         }
+        told["failed"] = list(failed)
         told["needs_restart"] = [waiting.key for waiting in self.restart]
         return {name: labels for name, labels in told.items() if labels}
 

@@ -132,7 +132,10 @@ class Chain:
                 tasks.create_task(self._watch_mempool(self._inbox), name=f"mempool {self.name}")
 
     def succeed(self, before: Chain) -> None:
-        """It goes on from where another one of this daemon was stopped: what that counted counts."""
+        """
+        It goes on from where another one of this daemon was stopped. What that counted counts, but for what it was
+        about to count.
+        """
         self.ingest.blocks += before.ingest.blocks
         self.follower.reorgs += before.follower.reorgs
 

@@ -31,7 +31,11 @@ class Daemon:
         self.stderr = folder / "stderr"
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
-        tables = {"server": {"port": 0} | dict(server or {}), "log": {"path": str(self.log_path)}, **tables}
+        self.configure(server=server or {}, **tables)
+
+    def configure(self, *, server: Mapping[str, Any], **tables: Any) -> None:
+        """Write the configuration, for the next start or the next SIGHUP."""
+        tables = {"server": {"port": 0} | dict(server), "log": {}, **tables}
         tables["log"] = {"path": str(self.log_path)} | dict(tables["log"])
         lines = []
         for name, table in tables.items():

@@ -17,7 +17,9 @@ class Purse:
 
     def apply(self, event: dict[str, Any]) -> None:
         data, removed = event["data"], event.get("removed", False)
-        if event["type"] == "wallet_status":
+        if event["type"] == "wallet_status" and data["state"] == "removed":
+            self.held = {pair: held for pair, held in self.held.items() if pair[0] != data["address"].lower()}
+        elif event["type"] == "wallet_status":
             for balance in data["balances"]:
                 pair = (data["address"].lower(), (balance["token_address"] or "").lower())
                 if removed:
