@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 import msgspec
 from aiohttp import web
 
 from chainwatch.log import Cursor
-from chainwatch.server import asking
+from chainwatch.server import asking, encoding
 from chainwatch.server.context import CONTEXT
+from chainwatch.stream import coding
 from chainwatch.stream.begin import begin, resume
+
+_WORTH_IT: Final = 1024
+"""Bytes: a smaller page is one packet either way."""
 
 
 async def history(request: web.Request) -> web.Response:
@@ -33,15 +40,19 @@ async def history(request: web.Request) -> web.Response:
     more = len(found) > page.limit or seen < head
     del found[page.limit :]
     truncated = truncated or start.after < log.oldest - 1  # retention may have been faster
-    return web.Response(
-        body=msgspec.json.encode(
-            {
-                "events": [event for _, event in found],
-                "next": str(Cursor(log.identity, following)),
-                "has_more": more,
-                "truncated": truncated,
-            }
-        ),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+    body = msgspec.json.encode(
+        {
+            "events": [event for _, event in found],
+            "next": str(Cursor(log.identity, following)),
+            "has_more": more,
+            "truncated": truncated,
+        }
     )
+    kind = encoding.for_request(request, context.settings().compression)
+    if len(body) <= _WORTH_IT:
+        kind = coding.Coding.IDENTITY
+    if kind is not coding.Coding.IDENTITY:
+        # A large page takes milliseconds, which are the streams'.
+        body = await asyncio.to_thread(coding.whole, body, kind)
+    headers = {"Cache-Control": "no-store"} | encoding.headers(kind)
+    return web.Response(body=body, content_type="application/json", headers=headers)

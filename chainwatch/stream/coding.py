@@ -19,6 +19,7 @@ is level 1. Pure: no socket, no clock.
 from __future__ import annotations
 
 import enum
+import gzip
 import importlib.util
 import struct
 import sys
@@ -88,6 +89,15 @@ def coded(data: bytes, coding: Coding) -> bytes:
         return deflate.compress(data) + deflate.flush(zlib.Z_FULL_FLUSH)
     if coding is Coding.ZSTD:
         return _zstd().piece(data)
+    return data
+
+
+def whole(data: bytes, coding: Coding) -> bytes:
+    """`data` as a body of its own. For any thread."""
+    if coding is Coding.GZIP:
+        return gzip.compress(data, _LEVEL, mtime=0)
+    if coding is Coding.ZSTD:
+        return _zstd().compress(data, _LEVEL)
     return data
 
 
@@ -191,6 +201,7 @@ class _Zstd:
             from compression import zstd
         else:
             from backports import zstd
+        self.compress = zstd.compress
         self.decompress = zstd.decompress
         self._compressor_of = zstd.ZstdCompressor
         self._options: dict[int, int] = {
