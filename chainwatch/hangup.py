@@ -52,7 +52,7 @@ class Hangups:
     ) -> AsyncIterator[None]:
         """
         Each signal is heeded while inside. `looks`: what has a look of its own to take, such as at a file of keys;
-        `applied` is told of the settings that hold from then on.
+        `applied` is told of the settings that hold from then on, where they changed.
         """
         task = asyncio.create_task(self._run(load, following, looks, applied), name="reload")
         try:
@@ -69,21 +69,21 @@ class Hangups:
             self._wanted.clear()
             try:
                 looks()
-                await reload(load, following)
-                applied(following.settings)
+                if await reload(load, following):
+                    applied(following.settings)
             except Exception:  # noqa: BLE001 - a fault of ours; the daemon works, and must go on
                 _log.exception("the configuration was not reloaded as it should have been")
 
 
-async def reload(load: Load, following: Following) -> None:
-    """Read, compare, take up, and say so."""
+async def reload(load: Load, following: Following) -> bool:
+    """Read, compare, take up, and say so; whether anything changed."""
     try:
         now, keys = await asyncio.to_thread(_read, load)
     except ChainwatchError as error:
         for problem in error.problems if isinstance(error, ConfigError) else ():
             _log.error("wrong in the configuration", place=problem.key, problem=problem.problem, hint=problem.hint)
         _log.error("configuration not reloaded: nothing changed", reason=error.what)
-        return
+        return False
     plan = compare(
         following.settings,
         now,
@@ -94,9 +94,10 @@ async def reload(load: Load, following: Following) -> None:
     if plan.empty:
         following.keys = keys
         _log.info("configuration reloaded: nothing changed")
-        return
+        return False
     faults = await following.take_up(plan, keys)
     _say(plan, now, faults)
+    return True
 
 
 def _read(load: Load) -> tuple[Settings, dict[str, str]]:

@@ -22,8 +22,8 @@ from chainwatch.wiring import rules
 
 SERVER: Final = frozenset(
     {
-        "allowed_origins", "connects_per_minute", "heartbeat", "max_connections", "max_connections_per_address",
-        "max_connections_per_key",
+        "allowed_origins", "compression", "connects_per_minute", "heartbeat", "max_connection_age", "max_connections",
+        "max_connections_per_address", "max_connections_per_key", "trusted_proxies",
     }
 )  # fmt: skip
 """The keys of `[server]` that apply to whatever comes next; any other needs a restart."""
