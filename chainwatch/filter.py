@@ -17,7 +17,7 @@ import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import NATIVE, Interest, address_key, pair_key
-from chainwatch.payloads import NAMES, meant_by
+from chainwatch.payloads import NAMES, PAYLOADS, meant_by
 from chainwatch.where import View, Where, both, compile_where
 
 PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amount", "where")
@@ -25,6 +25,9 @@ PARAMETERS: Final = ("filters", "types", "address", "token", "chains", "min_amou
 The parameters that this module reads; each may repeat, and hold several values separated by commas, but for
 `min_amount` and `where`, which are one: a comma is part of an expression.
 """
+
+CUSTOM: Final = "custom"
+"""Stands among types for each that is not in the catalogue: those too that nobody has published yet."""
 
 _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _CUSTOM: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -44,6 +47,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed filter. An empty set asks nothing. Equal filters are equal values, so streams can share their work."""
 
     types: frozenset[str] = frozenset()
+    """See `has_type`; with `CUSTOM` there are no single custom types among them."""
     chains: frozenset[str] = frozenset()
     addresses: frozenset[str] = frozenset()
     """Lower case."""
@@ -58,7 +62,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         Whether the event with this interest passes. `view` is the event itself, which `where` asks about: `TypeError`
         without it, so that nobody forgets it. Filters that look at one event share one view.
         """
-        if self.types and about.type not in self.types:
+        if self.types and about.type not in self.types and not has_type(self.types, about.type):
             return False
         if self.chains and about.chain not in self.chains:
             return False
@@ -96,11 +100,11 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     def pair_keys(self, known: Iterable[tuple[str | None, str]]) -> frozenset[int]:
         """The keys of `event.pair_key` among the (chain, type) pairs known to a log that can hold a match."""
-        return frozenset(
-            pair_key(chain, kind)
-            for chain, kind in known
-            if (not self.types or kind in self.types) and (not self.chains or chain in self.chains)
-        )
+        return frozenset(pair_key(chain, kind) for chain, kind in known if self.takes(chain, kind))
+
+    def takes(self, chain: str | None, kind: str) -> bool:
+        """Whether an event of that type on that chain can match."""
+        return (not self.types or has_type(self.types, kind)) and (not self.chains or chain in self.chains)
 
     def describe(self) -> dict[str, list[str]]:
         """The filter in the words of its parameters, types resolved: what `connect` and `/v1/stats` tell."""
@@ -123,6 +127,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 OPEN: Final = Filter()
 
 
+def has_type(types: frozenset[str], kind: str) -> bool:
+    """Whether `kind` is one of these types."""
+    return kind in types or (CUSTOM in types and kind not in PAYLOADS)
+
+
+def common_types(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """The types that are in both."""
+    return frozenset({kind for kind in one if has_type(other, kind)} | {kind for kind in other if has_type(one, kind)})
+
+
 def _size(amount: str) -> int:
     try:
         return abs(int(amount))
@@ -139,15 +153,15 @@ def parse(
     """
     types = resolve_types(_words(parameters, "filters"), vocabulary, "filters")
     narrowed = resolve_types(_words(parameters, "types"), vocabulary, "types")
-    if types and narrowed and not types & narrowed:
+    if types and narrowed and not common_types(types, narrowed):
         raise UsageError("filters and types have no type in common, so nothing can match", parameter="types")
-    types = (types & narrowed) if types and narrowed else types or narrowed
-    if only and types and not only & types:
+    types = common_types(types, narrowed) if types and narrowed else types or narrowed
+    if only and types and not common_types(only, types):
         raise UsageError(
             f"{', '.join(sorted(only))} and the types asked for have none in common, so nothing can match",
             parameter="types",
         )
-    types = (types & only) if types and only else types or only
+    types = common_types(types, only) if types and only else types or only
     return Filter(
         types=types,
         chains=frozenset(_chain(word, vocabulary) for word in _words(parameters, "chains")),
@@ -176,8 +190,12 @@ def _words(parameters: Mapping[str, Sequence[str]], name: str) -> list[str]:
 
 
 def resolve_types(words: Iterable[str], vocabulary: Vocabulary, parameter: str) -> frozenset[str]:
-    """The types that category and type names mean, singular or plural, in any case; `custom:NAME` as well."""
-    return frozenset(kind for word in words for kind in _types_of(word, vocabulary, parameter))
+    """
+    The types that category and type names mean, singular or plural, in any case; `custom:NAME` as well. `custom` is all
+    custom types, whenever they are published.
+    """
+    found = frozenset(kind for word in words for kind in _types_of(word, vocabulary, parameter))
+    return (found & PAYLOADS.keys()) | {CUSTOM} if CUSTOM in found else found
 
 
 def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[str]:
@@ -198,9 +216,9 @@ def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[st
     for name in (lower, singular):
         if name in vocabulary.custom:
             return frozenset({name})
-    if singular == "custom":
-        return vocabulary.custom or frozenset({"custom"})
-    raise _unknown("event type or category", word, [*NAMES, *vocabulary.custom], parameter)
+    if singular == CUSTOM:
+        return frozenset({CUSTOM})
+    raise _unknown("event type or category", word, [*NAMES, CUSTOM, *vocabulary.custom], parameter)
 
 
 def _chain(word: str, vocabulary: Vocabulary) -> str:

@@ -59,10 +59,24 @@ def test_balances_are_what_wallets_have_and_statuses_a_plural():
 
 def test_custom_types_are_known_once_published_and_always_with_their_prefix():
     assert parsed(types="deploy").types == {"deploy"}
-    assert parsed(types="custom").types == {"deploy"}
     assert parsed(types="custom:later").types == {"later"}
     with pytest.raises(UsageError, match="'later'"):
         parsed(types="later")
+
+
+def test_custom_means_every_custom_type_those_too_that_nobody_published_yet():
+    for word in ("custom", "Customs"):
+        wanted = parsed(types=word)
+        assert wanted.matches(about(kind="deploy"))
+        assert wanted.matches(about(kind="never_seen"))
+        assert not wanted.matches(about(kind="token_transfer"))
+        assert wanted.describe() == {"types": ["custom"]}
+    assert parsed(types="custom,deploy,custom:later,block_new").types == {"custom", "block_new"}
+    assert parsed(filters="custom,block", types="deploy,price").types == {"deploy"}
+    assert parsed(filters="custom", types="customs").types == {"custom"}
+    with pytest.raises(UsageError, match="no type in common"):
+        parsed(filters="custom", types="block_new")
+    assert parsed(types="custom").pair_keys([(None, "deploy"), ("base", "block_new")]) == {pair_key(None, "deploy")}
 
 
 def test_commas_and_repeats_are_or_and_parameters_are_and():

@@ -45,11 +45,7 @@ def plan(wanted: Filter, known: Mapping[tuple[str | None, str], int]) -> Plan:
     pairs: frozenset[int] | None = None
     keys: frozenset[int] | None = None
     if wanted.types or wanted.chains:
-        possible = {
-            pair: number
-            for pair, number in known.items()
-            if (not wanted.types or pair[1] in wanted.types) and (not wanted.chains or pair[0] in wanted.chains)
-        }
+        possible = {pair: number for pair, number in known.items() if wanted.takes(*pair)}
         if len(possible) < len(known) or not known:
             pairs = frozenset(possible.values())
             keys = wanted.pair_keys(possible)

@@ -7,14 +7,14 @@ replay, history, WebSocket and agents obey it because they obey the filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import Interest
-from chainwatch.filter import Filter, Vocabulary, resolve_types
+from chainwatch.filter import Filter, Vocabulary, has_type, resolve_types
 from chainwatch.keys import Key
 from chainwatch.server.problem import Problem
 
@@ -54,7 +54,7 @@ class Principal(msgspec.Struct, frozen=True):
             return wanted
         return msgspec.structs.replace(
             wanted,
-            types=_within("type", wanted.types, self.types(vocabulary)),
+            types=_within("type", wanted.types, self.types(vocabulary), has_type),
             chains=_within("chain", wanted.chains, frozenset(key.chains)),
             addresses=_within("address", wanted.addresses, frozenset(address.lower() for address in key.addresses)),
         )
@@ -80,12 +80,17 @@ class Principal(msgspec.Struct, frozen=True):
         return self.key is None or not self.key.chains or chain in self.key.chains
 
 
-def _within(what: str, asked: frozenset[str], allowed: frozenset[str]) -> frozenset[str]:
+def _within(
+    what: str,
+    asked: frozenset[str],
+    allowed: frozenset[str],
+    holds: Callable[[frozenset[str], str], bool] = frozenset.__contains__,
+) -> frozenset[str]:
     if not allowed:
         return asked
     if not asked:
         return allowed
-    if beyond := sorted(asked - allowed):
+    if beyond := sorted(word for word in asked if not holds(allowed, word)):
         names = _some(beyond)
         raise Problem(
             403,

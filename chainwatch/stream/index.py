@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from chainwatch.filter import Filter
+from chainwatch.filter import CUSTOM, Filter
 from chainwatch.log import Entry
+from chainwatch.payloads import PAYLOADS
 from chainwatch.stream.coding import NOTHING
 from chainwatch.stream.wire import Form
 from chainwatch.where import View
@@ -62,7 +63,7 @@ class Index:
             for key in keys:
                 self._by_address.setdefault(key, {})[group] = None
         elif wanted.types:
-            for kind in wanted.types:
+            for kind in _places(wanted.types):
                 self._by_type.setdefault(kind, {})[group] = None
         elif wanted.chains:
             for chain in wanted.chains:
@@ -78,7 +79,7 @@ class Index:
             for key in keys:
                 _take(self._by_address, key, group)
         elif wanted.types:
-            for kind in wanted.types:
+            for kind in _places(wanted.types):
                 _take(self._by_type, kind, group)
         elif wanted.chains:
             for chain in wanted.chains:
@@ -90,6 +91,7 @@ class Index:
         """Put each entry into `pending` of the groups that it is for; those groups."""
         dirty: list[Group] = []
         by_address, by_type, by_chain, others = self._by_address, self._by_type, self._by_chain, self._others
+        customs = by_type.get(CUSTOM)
         for entry in entries:
             about = entry.about
             view = View(entry.event)
@@ -97,6 +99,9 @@ class Index:
                 _offer(entry, view, group, dirty)
             if found := by_type.get(about.type):
                 for group in found:
+                    _offer(entry, view, group, dirty)
+            if customs and about.type not in PAYLOADS:
+                for group in customs:
                     _offer(entry, view, group, dirty)
             if found := by_chain.get(about.chain):
                 for group in found:
@@ -117,6 +122,11 @@ def _offer(entry: Entry, view: View, group: Group, dirty: list[Group]) -> None:
         if not group.pending:
             dirty.append(group)
         group.pending.append(entry)
+
+
+def _places(types: frozenset[str]) -> set[str]:
+    """Where a group that asks for these types stands: once for each event."""
+    return {CUSTOM if CUSTOM in types and kind not in PAYLOADS else kind for kind in types}
 
 
 def _take(groups: dict[_K, dict[Group, None]], key: _K, group: Group) -> None:

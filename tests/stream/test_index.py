@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from chainwatch.event import NATIVE, Event, Interest, keys
-from chainwatch.filter import Filter
+from chainwatch.filter import CUSTOM, Filter
 from chainwatch.log import Entry
 from chainwatch.stream.index import Group, Index
 from chainwatch.stream.wire import Form
@@ -25,7 +25,7 @@ def some(values):
 
 filters = st.builds(
     Filter,
-    types=some(TYPES),
+    types=some([*TYPES, "deploy", CUSTOM]),
     chains=some(CHAINS),
     addresses=some(ADDRESSES),
     tokens=some([("ethereum", ADDRESSES[0]), ("", ADDRESSES[1]), ("ethereum", NATIVE)]),
@@ -33,7 +33,7 @@ filters = st.builds(
 )
 interests = st.builds(
     Interest,
-    type=st.sampled_from(TYPES),
+    type=st.sampled_from([*TYPES, "deploy", "later"]),
     chain=st.sampled_from([*CHAINS, None]),
     addresses=st.lists(st.sampled_from(ADDRESSES), unique=True).map(tuple),
     tokens=st.lists(st.sampled_from([NATIVE, *ADDRESSES[:2]]), unique=True, max_size=1).map(tuple),
