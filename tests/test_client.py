@@ -384,6 +384,7 @@ async def test_a_request_that_is_turned_away_is_an_error_then_and_later(status, 
             await collected(server.url, 1)
     assert caught.value.status == status
     assert hint in caught.value.hint
+    assert ("until now" in caught.value.why) is (again and status in (401, 403))
 
 
 async def test_a_redirect_is_not_followed_with_the_key():

@@ -108,7 +108,7 @@ def create(
     notes.say(f"this is shown once; its digest is kept in {path}")
     if first:
         notes.say("it is the first key: a daemon of this configuration wants a key from everybody now")
-    _doubt(notes, path)
+    _doubts(notes, path)
 
 
 @keys.command("list", epilog="Example: chainwatch keys list --json")
@@ -133,7 +133,7 @@ def list_(
     notes = Notes(frame.verbosity)
     if not ring.keys and not json:
         notes.say(f"no key is left in {path}" if ring else f"there are no keys; they would be in {path}")
-    _doubt(notes, path)
+    _doubts(notes, path)
 
 
 @keys.command("revoke", epilog="Example: chainwatch keys revoke phone")
@@ -261,10 +261,10 @@ def _no_time(text: str) -> UsageError:
 # --- what is told -------------------------------------------------------------------------------------------------
 
 
-def _doubt(notes: Notes, path: Path) -> None:
+def _doubts(notes: Notes, path: Path) -> None:
     from chainwatch import keys as store
 
-    if doubt := store.load(path).doubt:
+    for doubt in store.load(path).doubts:
         notes.say(doubt, at=-1)
 
 

@@ -16,14 +16,14 @@ import sys
 from collections.abc import Coroutine
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from chainwatch.cli import Frame
 from chainwatch.cli.output import Output, chosen, renderer
 from chainwatch.cli.printer import Notes, Printer, read_cursor
-from chainwatch.errors import ChainwatchError, GapError, UsageError
+from chainwatch.errors import ChainwatchError, GapError, Refused, UsageError
 
 if TYPE_CHECKING:  # the client costs 0.2 s: --help and a mistyped option are answered without it
     from chainwatch import client
@@ -114,7 +114,15 @@ def tail(
         "key": key,
     }
     reading = _follow if follow else _read
-    asyncio.run(_until_closed(printer, reading(url, wanted | start, printer, notes, strict=strict)))
+    try:
+        asyncio.run(_until_closed(printer, reading(url, wanted | start, printer, notes, strict=strict)))
+    except Refused as refused:
+        if refused.status != 401 or key:
+            raise
+        raise Refused(refused.what, status=401, hint=_NO_KEY) from None  # the daemon speaks of headers
+
+
+_NO_KEY: Final = "give it with --key or in CHAINWATCH_KEY; `chainwatch keys create NAME` on its machine makes one"
 
 
 # --- what was meant -----------------------------------------------------------------------------------------------

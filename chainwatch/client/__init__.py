@@ -46,7 +46,7 @@ from chainwatch.client.subscription import (
     Waiting,
     decoded,
 )
-from chainwatch.errors import BadAnswer, UsageError
+from chainwatch.errors import BadAnswer, Refused, UsageError
 from chainwatch.event import Event
 from chainwatch.text import redact_url
 
@@ -164,6 +164,8 @@ async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
                                 if subscription.limit == 0:
                                     return
                         subscription.settle(parser.last_event_id)
+            except Refused as error:
+                raise subscription.refused(error) from None
             except sse.Oversize as error:
                 raise BadAnswer(f"{redact_url(subscription.base)} sent {error}") from None
             except Trouble as trouble:

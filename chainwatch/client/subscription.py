@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from chainwatch import sse
-from chainwatch.errors import BadAnswer, ChainwatchError, GapError
+from chainwatch.errors import BadAnswer, ChainwatchError, GapError, Refused
 from chainwatch.event import Event
 from chainwatch.text import printable, redact_url
 
@@ -84,6 +84,11 @@ class Moved:
 Note = Connected | Waiting | Gap | Moved
 OnNote = Callable[[Note], None]
 
+
+_SINCE: Final = {
+    401: "It was good until now: the key was revoked, or it has expired.",
+    403: "It was allowed until now: what the key is for was changed.",
+}
 
 # --- decisions ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +222,15 @@ class Subscription:
     def is_over(self, now: float) -> bool:
         """What was asked for has been given. Else a `complete` is a daemon that stops, or makes room."""
         return self.limit == 0 or (self.ends_at is not None and now >= self.ends_at)
+
+    def refused(self, error: Refused) -> Refused:
+        """
+        What to raise where the daemon turns a request away. Asking again would not help, not even after it has let this
+        stream in before: only then it is not the request that is wrong.
+        """
+        if not self.connected or error.status not in _SINCE:
+            return error
+        return Refused(error.what, status=error.status, why=_SINCE[error.status], hint=error.hint)
 
     def failed(self, trouble: Trouble) -> float:
         """Seconds to wait. The trouble's own error where there never was a connection."""

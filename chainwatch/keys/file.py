@@ -131,7 +131,7 @@ def read(path: Path) -> Contents:
         # Whatever may be in its place, such as a pipe, is not waited for.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
-            doubt = _trust(shown, status, path.resolve().parent)
+            doubts = _trust(shown, status, path.resolve().parent)
             raw = file.read(_LONGEST + 1)
     except FileNotFoundError:
         return Contents(Keyring(), (), MISSING)
@@ -139,8 +139,9 @@ def read(path: Path) -> Contents:
         raise ConfigError(f"cannot read the API keys in {shown}: {error.strerror or error}") from None
     if len(raw) > _LONGEST:
         raise ConfigError(f"the API keys in {shown} cannot be used: it is longer than {_LONGEST} bytes")
-    keys, revoked = form.parse(raw, shown)
-    return Contents(Keyring(keys, required=True, doubt=doubt), revoked, _state(status))
+    found = form.parse(raw, shown)
+    ring = Keyring(found.keys, required=True, doubts=[*doubts, *found.doubts])
+    return Contents(ring, found.revoked, _state(status))
 
 
 def _state(status: os.stat_result) -> State:
@@ -148,7 +149,7 @@ def _state(status: os.stat_result) -> State:
     return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_uid)
 
 
-def _trust(shown: str, status: os.stat_result, folder: Path) -> str:
+def _trust(shown: str, status: os.stat_result, folder: Path) -> list[str]:
     """What to say of a file that may be used. `ConfigError` where others can write it: they could make keys."""
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{shown} is no file", hint="server.keys_file names the file of the API keys itself")
@@ -167,8 +168,8 @@ def _trust(shown: str, status: os.stat_result, folder: Path) -> str:
             hint=f"their folder is open to all: chmod o-w {printable(str(folder))}",
         )
     if status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        return f"others can read the names and rights of the API keys in {shown}: chmod 600 {shown}"
-    return ""
+        return [f"others can read the names and rights of the API keys in {shown}: chmod 600 {shown}"]
+    return []
 
 
 # --- writing ------------------------------------------------------------------------------------------------------

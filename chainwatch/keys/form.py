@@ -1,22 +1,23 @@
 """
 What is written of keys, and what that means: text to keys and back. No file and no clock.
 
-A word that means nothing, a field too many, a list of nothing: each is an error. What is not understood may be what was
-to forbid something.
+A field too many, a list of nothing: each is an error. What is not understood may be what was to forbid something. But a
+type that another version knows is none: it allows nothing, and must not keep a daemon from hearing of a revocation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import tomli_w
 from msgspec import Meta
 
 from chainwatch.errors import ConfigError, Problem, UsageError
+from chainwatch.filter import Vocabulary, resolve_types
 from chainwatch.keys import ring as rings
 from chainwatch.keys.ring import Key, Revoked
 from chainwatch.text import printable
@@ -59,7 +60,16 @@ class _File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     revoked: list[_Gone] = []
 
 
-def parse(raw: bytes, shown: str) -> tuple[list[Key], list[Revoked]]:
+class Parsed(NamedTuple):
+    """What is written."""
+
+    keys: list[Key]
+    revoked: list[Revoked]
+    doubts: list[str]
+    """What should be told of it, though it can be used."""
+
+
+def parse(raw: bytes, shown: str) -> Parsed:
     """The keys that are written, and those that were. `ConfigError` names `shown`, the file, and the first problem."""
     try:
         found = msgspec.toml.decode(raw, type=_File)
@@ -67,6 +77,7 @@ def parse(raw: bytes, shown: str) -> tuple[list[Key], list[Revoked]]:
         problem, _, place = str(error).partition(" - at `$")
         raise _broken(shown, place.strip("`."), problem) from None
     keys: list[Key] = []
+    doubts: list[str] = []
     taken: set[str] = set()
     for index, table in enumerate(found.keys):
         try:
@@ -78,7 +89,20 @@ def parse(raw: bytes, shown: str) -> tuple[list[Key], list[Revoked]]:
             raise _broken(shown, f"keys[{index}]", f"{min(twice)!r} is another key already")
         taken |= {key.name, key.id}
         keys.append(key)
-    return keys, [Revoked(name=gone.name, id=gone.id, at=_milliseconds(gone.revoked)) for gone in found.revoked]
+        doubts += (f"in {shown}, {key.name} is limited to an {doubt}" for doubt in _strange(key.types))
+    revoked = [Revoked(name=gone.name, id=gone.id, at=_milliseconds(gone.revoked)) for gone in found.revoked]
+    return Parsed(keys, revoked, doubts)
+
+
+def _strange(types: Iterable[str]) -> Iterator[str]:
+    """What is wrong with each type that means nothing."""
+    for word in types:
+        try:
+            resolve_types([word], Vocabulary(), "types")
+        except UsageError as error:
+            yield f"unknown type {printable(word, 64)!r}, which allows nothing" + (
+                f" (did you mean {error.nearest!r}?)" if error.nearest else ""
+            )
 
 
 def write(keys: Iterable[Key], revoked: Iterable[Revoked]) -> str:

@@ -61,7 +61,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[str, ...] = ()
     """Only these; empty: all."""
     types: tuple[str, ...] = ()
-    """Only these types and categories, in the words that were given: `filter.resolve_types` takes them all."""
+    """Only these types and categories, in the words that were given. One that means nothing allows nothing."""
     addresses: tuple[str, ...] = ()
     """Only events that touch one of these, lower case."""
 
@@ -86,15 +86,15 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 class Keyring:
     """The keys at one moment; it does not change."""
 
-    __slots__ = ("_by_id", "_required", "doubt", "keys")
+    __slots__ = ("_by_id", "_required", "doubts", "keys")
 
-    def __init__(self, keys: Iterable[Key] = (), *, required: bool = False, doubt: str = "") -> None:
+    def __init__(self, keys: Iterable[Key] = (), *, required: bool = False, doubts: Iterable[str] = ()) -> None:
         """
-        `required`: a key is wanted although there may be none, because there is or was a file of keys. `doubt`: what a
+        `required`: a key is wanted although there may be none, because there is or was a file of keys. `doubts`: what a
         person should be told of that file although it can be used.
         """
         self.keys: Final = tuple(keys)
-        self.doubt: Final = doubt
+        self.doubts: Final = tuple(doubts)
         self._required: Final = required
         self._by_id: Final = {key.id: key for key in self.keys}
 
@@ -173,11 +173,12 @@ def mint(
         addresses=tuple(dict.fromkeys(address.lower() for address in addresses)),
     )
     check(key)
+    resolve_types(key.types, Vocabulary(), "types")
     return key, f"cw_{key_id}_{secret}"
 
 
 def check(key: Key) -> None:
-    """`UsageError` where the words of a key mean nothing."""
+    """`UsageError` where a key cannot be used. Its allow-lists are not looked at."""
     _check_name(key.name)
     if not _ID.fullmatch(key.id):
         raise UsageError("is no id", parameter="id", hint=f"{_ID_LENGTH} letters and digits")
@@ -192,7 +193,6 @@ def check(key: Key) -> None:
         )
     if not key.can:
         raise UsageError("a key that may do nothing", parameter="can", hint=_THERE_IS)
-    resolve_types(key.types, Vocabulary(), "types")
 
 
 def _check_name(name: str) -> None:

@@ -74,5 +74,5 @@ class Watch:
 
 
 def _warn(ring: Keyring) -> None:
-    if ring.doubt:
-        _log.warning(ring.doubt)
+    for doubt in ring.doubts:
+        _log.warning(doubt)
