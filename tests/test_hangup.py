@@ -231,6 +231,26 @@ async def test_a_token_comes_and_goes_and_its_symbol_is_a_word_of_filters_at_onc
     assert not house.standing("token_transfer", block, chain="anvil"), "it touches no wallet"
 
 
+async def test_a_reorganisation_takes_back_what_a_token_moved_that_is_not_listed_for_now(house):
+    coin = {"chain": "anvil", "symbol": "COIN", "address": house.coin, "decimals": 6}
+    transfer = load_contracts()["Coin"]["selectors"]["transfer(address,uint256)"]
+    await house.reload(tokens=[coin])
+    await house.mine()
+    await house.node.send(RICH, house.coin, "0x" + transfer + word(ALICE) + word(5))
+    block = await house.mine()
+    assert [data["balance"] for data in house.standing("balance_changed", block, token="COIN")] == ["5"]
+    await house.reload(tokens=[])
+    await house.reorganise()
+    await house.reload(tokens=[coin])
+    await house.node.send(RICH, house.coin, "0x" + transfer + word(ALICE) + word(7))
+    block = await house.mine()
+    (data,) = house.standing("balance_changed", block, token="COIN")
+    assert (data["previous_balance"], data["balance"], data["unattributed"]) == ("0", "7", "0")
+    await house.hears_all()
+    assert house.purse.held[ALICE, house.coin.lower()] == 7
+    await house.reload(tokens=[])
+
+
 async def test_prices_come_and_go_with_what_is_said_of_their_sources(house):
     async def sources() -> list[str]:
         vitals = [one["name"] for one in (await house.daemon.get("/v1/stats"))["sources"]]

@@ -263,8 +263,9 @@ class Holdings:
         data: dict[str, Any] = event.data
         if event.type == BalanceChanged.TYPE:
             pair = _pair(data)
-            if pair in self._wanted:
+            if pair[1] in self._rules.wallets:  # its token may not be listed for now, and may be again
                 self._set(pair, int(data["previous_balance"]))
+            if pair in self._wanted:
                 self.stale.add(pair)
         elif event.type == WalletStatus.TYPE:
             for balance in data["balances"]:
