@@ -195,7 +195,7 @@ def resolve_types(words: Iterable[str], vocabulary: Vocabulary, parameter: str) 
     custom types, whenever they are published.
     """
     found = frozenset(kind for word in words for kind in _types_of(word, vocabulary, parameter))
-    return (found & PAYLOADS.keys()) | {CUSTOM} if CUSTOM in found else found
+    return frozenset(kind for kind in found if kind in PAYLOADS or kind == CUSTOM) if CUSTOM in found else found
 
 
 def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[str]:

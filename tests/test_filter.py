@@ -72,6 +72,7 @@ def test_custom_means_every_custom_type_those_too_that_nobody_published_yet():
         assert not wanted.matches(about(kind="token_transfer"))
         assert wanted.describe() == {"types": ["custom"]}
     assert parsed(types="custom,deploy,custom:later,block_new").types == {"custom", "block_new"}
+    assert hash(parsed(types="custom")) == hash(parsed(types="custom,deploy"))
     assert parsed(filters="custom,block", types="deploy,price").types == {"deploy"}
     assert parsed(filters="custom", types="customs").types == {"custom"}
     with pytest.raises(UsageError, match="no type in common"):
