@@ -38,7 +38,8 @@ class Watch:
         self._stall = stall
         self._loop = asyncio.get_running_loop()
         self._wheel: Wheel[Stream] = Wheel(_WIDTH)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._fires = 0.0  # when: uvloop's handle does not say it where that time has come already
         self._due: deque[Stream] = deque()
         self._looking = False  # streams of `_due` are being looked at
         self._beats: dict[tuple[wire.Form, int], wire.Told] = {}
@@ -77,10 +78,11 @@ class Watch:
 
     def _arm(self) -> None:
         at = self._wheel.next()
-        if at is None or (self._timer is not None and self._timer.when() <= at):
+        if at is None or (self._timer is not None and self._fires <= at):
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._fires = at
         self._timer = self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
