@@ -30,6 +30,7 @@ from chainwatch.keys import Watch
 from chainwatch.log import Log
 from chainwatch.log.store import open_log
 from chainwatch.payloads import PAYLOADS
+from chainwatch.server import descriptors
 from chainwatch.server.access import Access
 from chainwatch.server.app import build_app, build_runner
 from chainwatch.server.context import Context
@@ -56,6 +57,7 @@ def run(settings: Settings, load: Load, *, demo: bool, seed: int, insecure: bool
     # What is loaded by now stays, and events are no cycles: looking for garbage less often is a tenth of ingestion.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    descriptors.take(settings.server.max_connections)
     runner(_serve(settings, load, demo=demo, seed=seed, insecure=insecure))
     return 0
 
@@ -92,6 +94,7 @@ async def _serve(settings: Settings, load: Load, *, demo: bool, seed: int, insec
 
         def applied(settings: Settings) -> None:
             hub.heartbeat = settings.server.heartbeat
+            descriptors.check(settings.server.max_connections)
 
         await stack.enter_async_context(hangups.reloading(load, following, keys.look, applied))
         await stop.wait()

@@ -75,6 +75,18 @@ class ServerSettings(Section):
         description="Streams and history in gzip or zstd: always for clients that accept it; auto: for those on this "
         "machine only where they ask for just that; never.",
     )
+    max_connection_age: Annotated[float | None, BeforeValidator(values.duration)] = Field(
+        default=None,
+        ge=1,
+        le=31_536_000,
+        description="A stream ends in order after about this long (a tenth more or less), and its client comes back "
+        "and goes on, so that balancers can spread clients anew. Default: never.",
+    )
+    trusted_proxies: tuple[Annotated[str, BeforeValidator(values.network)], ...] = Field(
+        default=(),
+        description='Addresses and networks of your proxies, such as "127.0.0.1" or "10.0.0.0/8": the client of what '
+        "comes from there is the last other address in X-Forwarded-For.",
+    )
     keys_file: Annotated[Path, BeforeValidator(values.file)] | None = Field(
         default=None,
         description="The API keys, as `chainwatch keys` keeps them. Default: keys.toml beside the event log.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -106,6 +107,16 @@ def origin(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"https?://[^\s/?#@]+", value.lower()):
         return value.lower()
     raise Wrong("is no origin", 'write it as "https://example.org", without a path; "*" is any')
+
+
+def network(value: object) -> str:
+    """An address, or a network of them: `192.0.2.7`, `10.0.0.0/8`, `2001:db8::/32`."""
+    try:
+        if isinstance(value, str):
+            return str(ip_network(value))
+    except ValueError:  # the bits behind the prefix are not 0, too
+        pass
+    raise Wrong("is no address and no network", 'write it as "192.0.2.7", "10.0.0.0/8" or "2001:db8::/32"')
 
 
 def confirmations(value: object) -> tuple[int, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
-from chainwatch.server import contract, health, history, origins, problem, stats, streams
+from chainwatch.server import body, contract, edge, health, history, origins, problem, stats, streams
 from chainwatch.server.access import ANYBODY
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
@@ -50,7 +50,7 @@ _HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
 
 def build_app(context: Context) -> web.Application:
     """All routes. When the application shuts down, every stream is ended first."""
-    app = web.Application(middlewares=[_problems, _guard])
+    app = web.Application(middlewares=[_problems, _guard], client_max_size=body.MOST)
     app[CONTEXT] = context
     app[stats.TICKER] = stats.Ticker(context)
     app.on_response_prepare.append(_dress)
@@ -59,9 +59,10 @@ def build_app(context: Context) -> web.Application:
     for route in ROUTES:
         needs[route.handler] = route.needs
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler, allow_head=route.handler not in _ENDLESS)
+            head = route.handler not in _ENDLESS
+            app.router.add_get(route.path, route.handler, allow_head=head, expect_handler=body.later)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=body.later)
     app[_NEEDS] = needs
     return app
 
@@ -69,19 +70,10 @@ def build_app(context: Context) -> web.Application:
 _NEEDS = web.AppKey("needs", dict[Handler, str | None])
 
 
-def build_runner(app: web.Application) -> web.AppRunner:
-    """
-    The runner of that application. Streams end before anything is waited for, so a stop is quick; streams write their
-    own line when they are over, so aiohttp's access log is off.
-    """
-    logger = logging.getLogger("chainwatch.http")
-    logger.addFilter(_is_ours)
-    return web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=2.0)
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Not a broken request of a stranger: it is answered with 400, and its traceback would let anyone fill the log."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+def build_runner(app: web.Application) -> edge.Runner:
+    """The runner of that application."""
+    context = app[CONTEXT]
+    return edge.Runner(app, context.settings, streams=lambda: len(context.hub.streams))
 
 
 async def _end_streams(app: web.Application) -> None:
@@ -96,6 +88,7 @@ async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     origin = request.headers.get("Origin", "")
     if origin and origins.is_allowed(origin, request.app[CONTEXT].settings().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, WWW-Authenticate"
         vary = response.headers.get("Vary")
         response.headers["Vary"] = f"{vary}, Origin" if vary else "Origin"
 
@@ -129,10 +122,14 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     context = request.app[CONTEXT]
     settings, access = context.settings(), context.sessions.access
     host = request.headers.get("Host", "")
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise Problem(505, "HTTP/1.0 and HTTP/1.1 are spoken here", close=True)
     # Without keys, a Host that is not this machine is a page that rebinds its name (with keys, it has none of them). A
     # client of HTTP/1.0 may name no host. A browser always does, and it is the browser that is tricked.
-    if settings.loopback and not access.closed and host and not origins.is_loopback(host):
-        raise Problem(403, f"the Host {host!r} is not this machine", more={"value": host}, close=True)
+    if settings.loopback and not access.closed:
+        for name in _hosts(request):
+            if not origins.is_loopback(name):
+                raise Problem(403, f"the Host {name!r} is not this machine", more={"value": name}, close=True)
     origin = request.headers.get("Origin", "")
     if origin and not origins.is_same_origin(origin, host) and not origins.is_allowed(origin, settings.allowed_origins):
         raise Problem(
@@ -153,12 +150,24 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
                 f"the key {principal.name} may not {needs}",
                 more={"hint": f"chainwatch keys create NAME --can {needs} makes one that may"},
             )
+        await body.receive(request)
     return await handler(request)
 
 
+def _hosts(request: web.Request) -> Iterator[str]:
+    """The hosts that a request names: a URL as its target names one too, and counts more (RFC 9112, section 3.2.2)."""
+    if named := request.headers.get("Host", ""):  # without one, aiohttp would ask for this machine's own name
+        yield named
+        host = request.host  # of the target, where that is a URL, and without its brackets
+        yield f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+
+
 def _preflight(request: web.Request) -> web.Response:
-    """What may be asked for here (CORS, Fetch section 3.3)."""
+    """What may be asked for here (CORS, Fetch section 3.3); of `*`, anywhere."""
     failed = request.match_info.http_exception
+    if request.path == "*":
+        methods = ", ".join(sorted({"HEAD", "OPTIONS", *(route.method for route in ROUTES)}))
+        return web.Response(status=204, headers={"Allow": methods})
     if failed is not None and not isinstance(failed, web.HTTPMethodNotAllowed):
         raise failed
     methods = ", ".join(sorted({*failed.allowed_methods, "OPTIONS"})) if failed is not None else _METHODS

@@ -10,7 +10,7 @@ from aiohttp import web
 from chainwatch.server import parameters
 from chainwatch.server.access import without_key
 from chainwatch.server.context import CONTEXT
-from chainwatch.server.limits import client_address
+from chainwatch.server.limits import behind, client_address
 from chainwatch.server.parameters import Asked, Page
 from chainwatch.server.principal import Principal
 
@@ -47,12 +47,19 @@ def page(request: web.Request) -> Page:
 
 def address(request: web.Request) -> str:
     """What counts as the address of this client."""
-    return client_address(request.get_extra_info("peername"))
+    return client_address(_peer(request))
 
 
 def peer(request: web.Request) -> str:
-    """The same for people: host and port."""
-    name = request.get_extra_info("peername")
+    """The same for people: host and port; of a client behind a proxy of ours the host alone."""
+    name = _peer(request)
     if not isinstance(name, tuple) or len(name) < 2:
         return "unix"
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{host}:{name[1]}" if name[1] else host
+
+
+def _peer(request: web.Request) -> object:
+    trusted = request.app[CONTEXT].settings().trusted_proxies
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())) if trusted else ""
+    return behind(request.get_extra_info("peername"), trusted, forwarded)

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
+from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Final, NamedTuple
 
 from chainwatch.config import ServerSettings
@@ -27,6 +30,8 @@ class Full(NamedTuple):
     why: str
     wait: float | None
     """Seconds after which it may be tried again; None where nobody knows."""
+    reason: str = ""
+    """The limit in a word, for metrics: `total`, `key`, `address`, `rate`."""
 
 
 class Seat:
@@ -52,13 +57,18 @@ class Gate:
         """`settings`: as they are now. Who is in when a limit is lowered stays in."""
         self._settings = settings
         self.taken = 0
-        self.refused = 0
-        """Clients that were turned away since the start."""
+        self.refusals: Counter[str] = Counter()
+        """Clients that were turned away since the start, by the limit: see `Full.reason`."""
         self._seats: dict[tuple[str, str], Seat] = {}
         self._of_key: dict[str, int] = {}
         self._of_address: dict[str, int] = {}
         self._spent: dict[str, tuple[float, float]] = {}  # address -> connects on its account, and when that was
         self._tidy_at = _TIDY
+
+    @property
+    def refused(self) -> int:
+        """Clients that were turned away since the start."""
+        return self.refusals.total()
 
     def enter(self, key: str, address: str, now: float, *, comes_back: bool = False) -> Seat | Full:
         """
@@ -67,7 +77,7 @@ class Gate:
         """
         full = self._full(key, address) or (None if comes_back else self._too_fast(address, now))
         if full is not None:
-            self.refused += 1
+            self.refusals[full.reason] += 1
             return full
         if not comes_back:
             self._spent[address] = (self._account(address, now) + 1, now)
@@ -96,11 +106,11 @@ class Gate:
     def _full(self, key: str, address: str) -> Full | None:
         limits = self._settings()
         if self.taken >= limits.max_connections:
-            return Full(503, f"all {limits.max_connections} connections are taken", None)
+            return Full(503, f"all {limits.max_connections} connections are taken", None, "total")
         if key and self._of_key.get(key, 0) >= (most := limits.max_connections_per_key):
-            return Full(429, f"this key has {most} connections, as many as one may have", None)
+            return Full(429, f"this key has {most} connections, as many as one may have", None, "key")
         if self._of_address.get(address, 0) >= (most := limits.max_connections_per_address):
-            return Full(429, f"this address has {most} connections, as many as one may have", None)
+            return Full(429, f"this address has {most} connections, as many as one may have", None, "address")
         return None
 
     def _too_fast(self, address: str, now: float) -> Full | None:
@@ -110,7 +120,7 @@ class Gate:
         if spent + 1 <= rate:
             return None
         wait = (spent + 1 - rate) * _MINUTE / rate
-        return Full(429, f"more than {rate} new connections a minute from this address", wait)
+        return Full(429, f"more than {rate} new connections a minute from this address", wait, "rate")
 
     def _account(self, address: str, now: float) -> float:
         spent, then = self._spent.get(address, (0.0, now))
@@ -141,6 +151,55 @@ def client_address(peer: object) -> str:
     if address.is_loopback:
         return str(address)
     return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+def is_trusted(peer: object, trusted: tuple[str, ...]) -> bool:
+    """Whether the socket's other end is a proxy of ours: one of these addresses or networks."""
+    return bool(trusted) and isinstance(peer, tuple) and bool(peer) and _is_within(_address(str(peer[0])), trusted)
+
+
+def behind(peer: object, trusted: tuple[str, ...], forwarded: str) -> object:
+    """
+    The peer name of the client behind our proxies: the last entry of `X-Forwarded-For` (all its lines, joined by
+    commas) that is no proxy of ours. What stands before that one the client may have made up. Where no proxy is
+    trusted, or the entry is no address, it is the socket's own.
+    """
+    if not is_trusted(peer, trusted):
+        return peer
+    for entry in reversed(forwarded.split(",")):
+        if (address := _address(_without_port(entry.strip()))) is None:
+            break
+        peer = (str(address), 0)
+        if not _is_within(address, trusted):
+            break
+    return peer
+
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_PORT: Final = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?")
+
+
+def _without_port(entry: str) -> str:
+    """Some proxies name the port too: `192.0.2.7:5000`, `[2001:db8::1]:5000`."""
+    found = _PORT.fullmatch(entry)
+    return entry if found is None else found["six"] or found["four"] or ""
+
+
+def _address(host: str) -> _Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped if address.version == 6 else None) or address
+
+
+def _is_within(address: _Address | None, networks: tuple[str, ...]) -> bool:
+    return address is not None and any(address in network for network in _networks(networks))
+
+
+@cache
+def _networks(names: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(name) for name in names)
 
 
 def retry_after(seconds: float) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from chainwatch.server.edge import Handler
 from chainwatch.stream import kernel
 from chainwatch.stream.stream import Stream
 
@@ -23,7 +24,7 @@ def take(request: web.Request, stream: Stream) -> bool:
     """
     protocol = request.protocol
     transport = protocol.transport
-    if transport is None or transport.is_closing():
+    if transport is None or transport.is_closing() or (isinstance(protocol, Handler) and protocol.ended):
         return False
     stream.transport = transport
     stream.paused = protocol.writing_paused

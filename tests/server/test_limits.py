@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chainwatch.config import ServerSettings
-from chainwatch.server.limits import Full, Gate, Seat, client_address, retry_after
+from chainwatch.server.limits import Full, Gate, Seat, behind, client_address, retry_after
 
 
 def gate(**limits: int) -> Gate:
@@ -32,7 +32,7 @@ def test_a_full_daemon_is_503_and_a_client_that_has_enough_is_429():
     assert refused(at, "k", "c").status == 429
     assert "this key" in refused(at, "k", "c").why
     enter(at, "other", "a")
-    assert refused(at, "third", "d") == Full(503, "all 3 connections are taken", None)
+    assert refused(at, "third", "d") == Full(503, "all 3 connections are taken", None, "total")
 
 
 def test_an_address_has_its_own_limit_whatever_the_key():
@@ -64,7 +64,7 @@ def test_as_many_at_once_as_a_minute_allows_then_one_for_each_share_of_it():
     at = gate(connects_per_minute=6)
     for _ in range(6):
         enter(at).leave()
-    assert refused(at) == Full(429, "more than 6 new connections a minute from this address", 10.0)
+    assert refused(at) == Full(429, "more than 6 new connections a minute from this address", 10.0, "rate")
     assert refused(at, now=4.0).wait == pytest.approx(6.0)
     enter(at, address="b").leave()
     enter(at, now=10.0).leave()
@@ -116,6 +116,47 @@ def test_addresses_that_come_no_more_are_forgotten():
 )
 def test_one_client_is_one_address(peer, address):
     assert client_address(peer) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("198.51.100.9", "192.0.2.7", "198.51.100.9"),  # no proxy of ours: it may say what it likes
+        ("10.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.1", "1.1.1.1, 192.0.2.7", "192.0.2.7"),  # the first was made up by the client
+        ("10.0.0.1", "192.0.2.7, 10.0.0.2,10.9.9.9", "192.0.2.7"),  # through three of ours
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),  # a client within
+        ("10.0.0.1", "192.0.2.7:5000", "192.0.2.7"),
+        ("10.0.0.1", "[2001:db8:1:2:3::]:5000", "2001:db8:1:2::/64"),
+        ("10.0.0.1", "2001:db8:1:2:3::", "2001:db8:1:2::/64"),
+        ("::ffff:10.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("fd00::1", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.1", "192.0.2.7, unknown", "10.0.0.1"),
+        ("10.0.0.1", "192.0.2.7, nonsense, 10.0.0.2", "10.0.0.2"),
+        ("10.0.0.1", "\udcff", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+    ],
+)
+def test_the_client_behind_proxies_of_ours_is_the_last_that_none_of_them_is(peer, forwarded, address):
+    trusted = ("10.0.0.0/8", "fd00::1/128")
+    assert client_address(behind((peer, 5000), trusted, forwarded)) == address
+    assert client_address(behind((peer, 5000), (), forwarded)) == client_address((peer, 5000))
+
+
+def test_a_unix_socket_is_no_proxy():
+    assert behind("", ("0.0.0.0/0",), "192.0.2.7") == ""
+
+
+def test_who_is_turned_away_is_counted_by_the_limit():
+    at = gate(max_connections=3, max_connections_per_key=1, max_connections_per_address=2, connects_per_minute=3)
+    enter(at, "k", "a")
+    refused(at, "k", "b")
+    enter(at, "l", "a")
+    refused(at, "m", "a")
+    enter(at, "n", "b")
+    refused(at, "o", "c")
+    assert at.refusals == {"key": 1, "address": 1, "total": 1}
+    assert at.refused == 3
 
 
 def test_retry_after_is_whole_seconds_and_never_now():
