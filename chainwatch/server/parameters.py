@@ -20,6 +20,8 @@ STREAM: Final = (
     *filters.PARAMETERS,
     "since", "last_event_id", "last", "limit", "duration", "heartbeat", "named", "gap",
 )  # fmt: skip
+SOCKET: Final = tuple(name for name in STREAM if name != "named")
+"""Of a subscription of a WebSocket, whose events always say their type."""
 HISTORY: Final = (*filters.PARAMETERS, "since", "last", "cursor", "limit")
 MAX_PAGE: Final = 1000
 """Events of one page of history."""
@@ -62,12 +64,14 @@ def stream(
     last_event_id: str = "",
     only: str | None = None,
     names: bool = False,
+    known: tuple[str, ...] = STREAM,
 ) -> Asked:
     """
     The stream that this query asks for, at the Unix time `now` in milliseconds. `last_event_id` is the header's;
     `only` the type or category of a route of its own, whose events are named; so are those of a route that `names`.
+    `known`: the parameters that there are.
     """
-    given = _by_name(query, STREAM)
+    given = _by_name(query, known)
     resume = last_event_id or _one(given, "last_event_id") or ""
     named = _boolean(given, "named")
     return Asked(

@@ -41,15 +41,20 @@ def of_usage(error: UsageError) -> Problem:
     return Problem(400, error.what, more=more)
 
 
-def answer(problem: Problem) -> web.Response:
-    """The response. What the client sent is in it, so it is made visible and cut: it may end in a terminal."""
-    phrase = HTTPStatus(problem.status).phrase
-    body = {"type": "about:blank", "title": phrase, "status": problem.status, "detail": printable(problem.detail, 1000)}
+def members(problem: Problem) -> dict[str, str | int]:
+    """What it says. What the client sent is in it, so it is made visible and cut: it may end in a terminal."""
+    phrase, detail = HTTPStatus(problem.status).phrase, printable(problem.detail, 1000)
+    told: dict[str, str | int] = {"type": "about:blank", "title": phrase, "status": problem.status, "detail": detail}
     # A hint has line breaks of our own: below an expression stands a caret.
-    body |= {name: _lines(text) if name == "hint" else printable(text) for name, text in problem.more.items() if text}
+    told |= {name: _lines(text) if name == "hint" else printable(text) for name, text in problem.more.items() if text}
+    return told
+
+
+def answer(problem: Problem) -> web.Response:
+    """The response."""
     response = web.Response(
         status=problem.status,
-        body=msgspec.json.encode(body),
+        body=msgspec.json.encode(members(problem)),
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store", **problem.headers},
     )
