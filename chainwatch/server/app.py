@@ -11,7 +11,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
-from chainwatch.server import body, contract, edge, health, history, origins, problem, stats, streams
+from chainwatch.server import agents, body, contract, edge, health, history, origins, problem, publish, stats, streams
 from chainwatch.server.access import ANYBODY
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
@@ -36,6 +36,13 @@ ROUTES: Final = (
     Route("GET", "/events/stream", streams.unnamed),
     Route("GET", "/events/history", history.history),
     Route("GET", "/events/{type}", streams.named),
+    Route("POST", "/events/{type}", publish.publish, needs="send"),
+    Route("GET", "/stream/{agent}", agents.stream),
+    Route("GET", "/agents", agents.listed),
+    Route("GET", "/agents/{agent}", agents.get),
+    Route("PUT", "/agents/{agent}", agents.put),
+    Route("DELETE", "/agents/{agent}", agents.delete),
+    Route("POST", "/agents/{agent}/ack", agents.ack),
     Route("GET", "/v1/stats", stats.stats),
     Route("GET", "/schema.json", contract.schema, needs=None),
     Route("GET", "/asyncapi.json", contract.streams, needs=None),
@@ -43,7 +50,7 @@ ROUTES: Final = (
     Route("GET", "/health/ready", health.ready, needs=None),
     Route("GET", "/health/live", health.live, needs=None),
 )
-_ENDLESS: Final = {streams.unnamed, streams.named, stats.stats}
+_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats}
 """A HEAD of these would never end."""
 _HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
 
@@ -55,6 +62,8 @@ def build_app(context: Context) -> web.Application:
     app[stats.TICKER] = stats.Ticker(context)
     app.on_response_prepare.append(_dress)
     app.on_shutdown.append(_end_streams)
+    agents.install(app)
+    publish.install(app)
     needs: dict[Handler, str | None] = {}
     for route in ROUTES:
         needs[route.handler] = route.needs
