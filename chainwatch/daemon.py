@@ -37,6 +37,7 @@ from chainwatch.server.context import Context
 from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
+from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
 from chainwatch.wiring import demonstration
 
@@ -118,6 +119,7 @@ async def _listening(
         Context(
             log=log,
             hub=hub,
+            followers=Followers(log),
             present=present,
             version=__version__,
             started=time.time(),

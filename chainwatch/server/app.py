@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -11,11 +12,25 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.typedefs import Handler
 
 from chainwatch.errors import UsageError
-from chainwatch.server import agents, body, contract, edge, health, history, origins, problem, publish, stats, streams
+from chainwatch.server import (
+    agents,
+    body,
+    contract,
+    edge,
+    health,
+    history,
+    origins,
+    problem,
+    publish,
+    stats,
+    streams,
+    ws,
+)
 from chainwatch.server.access import ANYBODY
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.problem import Problem
+from chainwatch.server.sockets import SOCKETS, Sockets
 
 _METHODS: Final = "GET, HEAD, OPTIONS"
 _log = structlog.get_logger("chainwatch.server")
@@ -28,7 +43,7 @@ class Route(NamedTuple):
     path: str
     handler: Handler
     needs: str | None = "read"
-    """`read`, `send` or `admin`; None: anyone may ask."""
+    """`read`, `send` or `admin`; empty: whoever has a key; None: anyone may ask."""
 
 
 ROUTES: Final = (
@@ -43,6 +58,7 @@ ROUTES: Final = (
     Route("PUT", "/agents/{agent}", agents.put),
     Route("DELETE", "/agents/{agent}", agents.delete),
     Route("POST", "/agents/{agent}/ack", agents.ack),
+    Route("GET", "/ws", ws.websocket, needs=""),
     Route("GET", "/v1/stats", stats.stats),
     Route("GET", "/schema.json", contract.schema, needs=None),
     Route("GET", "/asyncapi.json", contract.streams, needs=None),
@@ -50,7 +66,7 @@ ROUTES: Final = (
     Route("GET", "/health/ready", health.ready, needs=None),
     Route("GET", "/health/live", health.live, needs=None),
 )
-_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats}
+_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats, ws.websocket}
 """A HEAD of these would never end."""
 _HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
 
@@ -60,6 +76,7 @@ def build_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[_problems, _guard], client_max_size=body.MOST)
     app[CONTEXT] = context
     app[stats.TICKER] = stats.Ticker(context)
+    app[SOCKETS] = Sockets(context)
     app.on_response_prepare.append(_dress)
     app.on_shutdown.append(_end_streams)
     agents.install(app)
@@ -82,12 +99,12 @@ _NEEDS = web.AppKey("needs", dict[Handler, str | None])
 def build_runner(app: web.Application) -> edge.Runner:
     """The runner of that application."""
     context = app[CONTEXT]
-    return edge.Runner(app, context.settings, streams=lambda: len(context.hub.streams))
+    return edge.Runner(app, context.settings, streams=lambda: len(context.hub.streams) + len(app[SOCKETS].connections))
 
 
 async def _end_streams(app: web.Application) -> None:
     app[CONTEXT].sessions.close()
-    await app[CONTEXT].hub.close()
+    await asyncio.gather(app[CONTEXT].hub.close(), app[SOCKETS].close())
 
 
 async def _dress(request: web.Request, response: web.StreamResponse) -> None:
@@ -153,7 +170,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[PRINCIPAL] = ANYBODY
     else:
         request[PRINCIPAL] = principal = access.identify(request.headers, request.query.items())
-        if not principal.may(needs):
+        if needs and not principal.may(needs):
             raise Problem(
                 403,
                 f"the key {principal.name} may not {needs}",

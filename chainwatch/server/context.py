@@ -14,6 +14,7 @@ from chainwatch.log import Log
 from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
+from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
 
 
@@ -23,6 +24,8 @@ class Context:
 
     log: Log
     hub: Hub
+    followers: Followers
+    """Who reads the log and is no stream of the hub: WebSockets."""
     present: Present
     version: str
     started: float

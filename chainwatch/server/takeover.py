@@ -10,14 +10,19 @@ be told of a loss by somebody else; its `transport` may be taken away); tests/se
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aiohttp import web
 
 from chainwatch.server.edge import Handler
 from chainwatch.stream import kernel
-from chainwatch.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from chainwatch.server.connection import Connection
+    from chainwatch.stream.stream import Stream
 
 
-def take(request: web.Request, stream: Stream) -> bool:
+def take(request: web.Request, stream: Stream | Connection) -> bool:
     """
     Give `stream` the connection of `request`, whose response was prepared and whose handler must return without another
     await. False where the client is gone already.

@@ -24,6 +24,7 @@ from chainwatch.server.context import Context
 from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
+from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
 
 ALICE = "0x" + "a1" * 20
@@ -229,7 +230,9 @@ async def serve(path: Path, **given: Any) -> House:
     sessions = Sessions(Access(given.pop("ring", None) or Keyring()), hub)
     known |= given
     gate = Gate(known["settings"])
-    context = Context(log=log, hub=hub, present=Present(log), sessions=sessions, gate=gate, **known)
+    context = Context(
+        log=log, hub=hub, followers=Followers(log), present=Present(log), sessions=sessions, gate=gate, **known
+    )
     runner = build_runner(build_app(context))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
