@@ -296,7 +296,7 @@ def _is_zero(value: object) -> bool:
 
 def _result(operator: str, a: Shape, b: Shape) -> int:
     """The kinds that the result can be."""
-    kinds, counted = 0, a.role in _NUMBERS or b.role in _NUMBERS
+    kinds, counted = 0, bool(a.role or b.role)  # text that stands for a number or a moment is not joined
     one, other = (shape.kinds | (NUMBER if shape.kinds & NUMERIC else 0) for shape in (a, b))
     if one & other & NUMBER:
         kinds |= NUMBER

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from chainwatch.where.errors import Wrong, nearest
 from chainwatch.where.parser import MACROS
-from chainwatch.where.shapes import BOOL, LIST, MAP, NUMBER, NUMERIC, SPAN, TEXT, TIME, Shape
+from chainwatch.where.shapes import BOOL, JSON, LIST, MAP, NUMBER, NUMERIC, SPAN, TEXT, TIME, Shape
 from chainwatch.where.syntax import Call, Literal
 from chainwatch.where.values import (
     SLOW,
@@ -145,6 +145,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "double": Function(_double, (NUMBER | NUMERIC,), NUMBER, received=False),
     "string": Function(_string, (NUMBER | TEXT | BOOL,), TEXT, received=False),
     "timestamp": Function(_timestamp, (NUMBER | TEXT | TIME,), TIME, received=False),
+    "dyn": Function(lambda _, value: value, (~0,), JSON | TIME | SPAN, received=False),
     "duration": Function(_duration, (TEXT | SPAN,), SPAN, received=False),
 }
 _NOT_OFFERED: Final = {
@@ -177,7 +178,7 @@ def check(call: Call, given: Sequence[Shape]) -> Shape:
     match call.arguments:
         case (Literal(value=str(text), at=at),) if name in ("timestamp", "duration"):
             _constant(name, text, at)
-    return Shape(kinds=function.gives)
+    return Shape(kinds=function.gives, open=name == "dyn")
 
 
 def _constant(name: str, text: str, at: int) -> None:

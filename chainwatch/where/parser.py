@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeGuard
 
 from chainwatch.where.errors import Wrong
 from chainwatch.where.syntax import (
@@ -42,6 +42,10 @@ _RESERVED: Final = (
 )  # fmt: skip
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _WORDS: Final = {"and": "&&", "or": "||", "not": "!", "is": "==", "eq": "==", "ne": "!=", "AND": "&&", "OR": "||"}
+
+
+def _is(node: Node, operator: str) -> TypeGuard[Logic]:
+    return isinstance(node, Logic) and node.operator == operator
 
 
 def _is_field(text: str) -> bool:
@@ -133,7 +137,11 @@ class _Parser:
         parts = [part]
         while self._take(operator):
             parts.append(self._logic("&&") if operator == "||" else self._binary(3))
-        return part if len(parts) == 1 else self._made(Logic(part.at, operator, tuple(parts)), *parts)
+        if len(parts) == 1:
+            return part
+        # (a && b) && c is a && b && c
+        flat = [one for part in parts for one in (part.parts if _is(part, operator) else (part,))]
+        return self._made(Logic(part.at, operator, tuple(flat)), *flat)
 
     def _binary(self, level: int) -> Node:
         """Operators that hold at least as tightly as `level`, from the left."""
@@ -195,11 +203,12 @@ class _Parser:
         if name.value not in MACROS:
             arguments = self._listed(")")
             return self._made(Call(name.at, name.value, (receiver, *arguments), received=True), receiver, *arguments)
+        place = self._token.at
         variable = self._take("name")
         if variable is None or variable.value in _CONSTANTS or variable.value in _RESERVED or variable.value == "in":
             raise Wrong(
                 f"{name.value} takes a name, and what to ask of it",
-                self._tokens[self._next - 1].at,
+                place,
                 hint=f'such as: data.causes.{name.value}(c, c.kind == "gas")',
             )
         self._expect(",", f"behind the name in {name.value}(…)")
@@ -238,8 +247,8 @@ class _Parser:
             return self._made(Call(token.at, word, arguments), *arguments)
         arguments = self._listed(")")
         match arguments:
-            case (Select(of=of, field=field),):
-                return self._made(Has(token.at, of, field), of)
+            case (Select(at=at, of=of, field=field),):
+                return self._made(Has(at, of, field), of)
         raise Wrong("has asks for one field", token.at, hint="such as: has(data.token_id)")
 
     def _listed(self, end: str) -> tuple[Node, ...]:

@@ -110,14 +110,15 @@ def merged(shapes: Iterable[Shape]) -> Shape:
         for name, field in shape.fields.items():
             fields.setdefault(name, []).append(field)
     roles = {shape.role for shape in found if shape.kinds != NULL}
-    items = [shape.item or ANY for shape in found if shape.kinds & LIST]
+    items = [shape.item for shape in found if shape.kinds & LIST]
+    known = [item for item in items if item is not None]
     words = [shape.words for shape in found if shape.kinds & TEXT]
     return Shape(
         kinds=kinds,
         role=roles.pop() if len(roles) == 1 else "",
         fields={name: merged(ones) for name, ones in fields.items()},
         open=any(shape.open for shape in found),
-        item=merged(items) if items else None,
+        item=merged(known) if known and len(known) == len(items) else None,
         words=frozenset().union(*words) if words and all(words) else frozenset(),
     )
 

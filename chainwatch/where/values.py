@@ -107,9 +107,7 @@ def number(value: Any) -> int | Ratio | None:
     if kind is str:
         return number_of_text(value)
     found: int | Ratio | None = None
-    if kind is int:
-        found = value if value.bit_length() <= BITS else None
-    elif kind is Ratio:
+    if kind is int or kind is Ratio:
         found = value
     elif kind is float:
         found = _of_float(value)
