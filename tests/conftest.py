@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from anvil import Anvil
+from browser import Site, installed_chromium
 from packages import installed_packages
 
 
@@ -34,6 +35,18 @@ def node_modules() -> Path:
 @pytest.fixture(scope="session")
 def anvil_binary() -> Path:
     return installed_anvil()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return installed_chromium()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """A web site whose page opens streams in a browser."""
+    async with Site() as site:
+        yield site
 
 
 @pytest.fixture
