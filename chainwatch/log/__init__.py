@@ -71,7 +71,10 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """Remove the keys from `first` up to, and without, `beyond`."""
+    """
+    Remove the keys from `first` up to, and without, `beyond`: `first` alone where that is `first` and a NUL, which no
+    key holds.
+    """
 
     first: str
     beyond: str

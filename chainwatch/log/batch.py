@@ -110,10 +110,11 @@ def net(changes: Iterable[Change]) -> tuple[list[tuple[str, str]], dict[str, byt
     puts: dict[str, bytes] = {}
     for change in changes:
         if isinstance(change, Drop):
-            drops.append((change.first, change.beyond))
             if change.beyond == change.first + "\0":  # one key: thousands of transactions may leave the mempool at once
+                drops.append((change.first, change.first + "\1"))  # a text in SQLite's JSON ends at a NUL
                 puts.pop(change.first, None)
                 continue
+            drops.append((change.first, change.beyond))
             for key in [key for key in puts if change.first <= key < change.beyond]:
                 del puts[key]
         else:

@@ -102,8 +102,18 @@ def test_changes_in_order_come_to_ranges_to_drop_and_then_keys_to_put():
     )
     assert net([Drop("a", "z"), Put("b", b"1")]) == ([("a", "z")], {"b": b"1"})
     one = [Put("a", b"1"), Put("a/1", b"1"), Drop("a", "a\0")]
-    assert net(one) == ([("a", "a\0")], {"a/1": b"1"})
-    assert net([*one, Put("a", b"2")]) == ([("a", "a\0")], {"a/1": b"1", "a": b"2"})
+    assert net(one) == ([("a", "a\1")], {"a/1": b"1"})
+    assert net([*one, Put("a", b"2")]) == ([("a", "a\1")], {"a/1": b"1", "a": b"2"})
+
+
+async def test_one_key_is_dropped_and_its_neighbours_stay(opened):
+    log = await opened()
+    keys = ["a", "a/", "a0", "aa", "b"]
+    await log.append([], [Put(key, b"") for key in keys])
+    await log.append([], [Drop(key, f"{key}\0") for key in ("a", "aa")])
+    assert [key for key, _ in await log.scan("", "z")] == ["a/", "a0", "b"]
+    await log.append([], [Put("c", b""), Drop("c", "c\0"), Drop("b", "b\0"), Put("b", b"again")])
+    assert await log.scan("a0", "z") == [("a0", b""), ("b", b"again")]
 
 
 async def test_a_listener_that_fails_keeps_nobody_from_hearing(opened, made):
