@@ -76,7 +76,7 @@ def build_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[_problems, _guard], client_max_size=body.MOST)
     app[CONTEXT] = context
     app[stats.TICKER] = stats.Ticker(context)
-    app[SOCKETS] = Sockets(context)
+    app[SOCKETS] = Sockets(app)
     app.on_response_prepare.append(_dress)
     app.on_shutdown.append(_end_streams)
     agents.install(app)

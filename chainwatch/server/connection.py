@@ -11,38 +11,29 @@ costs 300 KiB of memory, and the same event a hundred times.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import structlog
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from chainwatch.errors import LogError, UsageError
-from chainwatch.server import ops, parameters, problem
+from chainwatch.server import ops, problem
 from chainwatch.server.ops import Op, Wrong
-from chainwatch.server.parameters import Asked
+from chainwatch.server.orders import obey
 from chainwatch.server.principal import Principal
 from chainwatch.server.problem import Problem
-from chainwatch.server.subscription import Subscription
 from chainwatch.stream import kernel
-from chainwatch.stream.begin import begin
 
 if TYPE_CHECKING:
     from chainwatch.server.sockets import Sockets
+    from chainwatch.server.subscription import Subscription
 
 LARGEST: Final = 128 * 1024
 """Bytes of a client's message."""
-SUBSCRIPTIONS: Final = 64
-"""Subscriptions of one connection."""
-ADDRESSES: Final = 10_000
-"""Addresses that they name together."""
-
 CODES: Final = {"shutdown": 1001, "revoked": 4401}
 """The close codes of RFC 6455, section 7.4.1, and one of the private range for what it has no word for."""
 
@@ -102,7 +93,7 @@ class Connection(asyncio.Protocol):
         """The handshake is made. `stack` is closed when the connection is gone; `early` came behind the request."""
         self._stack = stack
         self.sockets.add(self)
-        self._arm(self._due(self.now()))
+        self.look_at(self._due(self.now()))
         if early:
             self.data_received(early)
 
@@ -126,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._held = kernel.held(self.transport)
         for subscription in self.subscriptions.values():
             subscription.follower.hold()
-        self._arm(self._stalled + self.sockets.stall / 4)
+        self.look_at(self._stalled + self.sockets.stall / 4)
 
     def resume_writing(self) -> None:
         self.paused = False
@@ -233,7 +224,7 @@ class Connection(asyncio.Protocol):
             while self._inbox and not self.over:
                 op = self._inbox.popleft()
                 try:
-                    await self._obey(op)
+                    await obey(self, op)
                 except Problem as wrong:
                     self._refuse(op, wrong)
                 except UsageError as error:
@@ -250,59 +241,6 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, op: Op | Wrong, wrong: Problem) -> None:
         self.write(ops.error(wrong, op.op, op.id))
-
-    async def _obey(self, op: Op | Wrong) -> None:
-        match op:
-            case Wrong():
-                self._refuse(op, op.problem)
-            case ops.Ping():
-                self.write(ops.message("pong", op.id))
-            case ops.Subscribe():
-                await self._subscribe(op)
-            case ops.Unsubscribe():
-                self._subscription(op.id).complete("unsubscribed")
-            case ops.Ack():
-                self._subscription(op.id)
-                raise Problem(400, f"{op.id} is no subscription of an agent", more={"parameter": "id", "value": op.id})
-            case ops.Send():
-                raise Problem(501, "nothing can be published yet")
-
-    def _subscription(self, name: str) -> Subscription:
-        found = self.subscriptions.get(name)
-        if found is None:
-            raise Problem(404, f"there is no subscription {name!r}", more={"parameter": "id", "value": name})
-        return found
-
-    async def _subscribe(self, op: ops.Subscribe) -> None:
-        self._may("read")
-        if op.id in self.subscriptions:
-            raise Problem(409, f"there is a subscription {op.id!r} already", more={"parameter": "id", "value": op.id})
-        if len(self.subscriptions) >= SUBSCRIPTIONS:
-            raise Problem(429, f"a connection has at most {SUBSCRIPTIONS} subscriptions")
-        if op.agent is not None:
-            raise Problem(404, f"there is no agent {op.agent!r}", more={"parameter": "agent", "value": op.agent})
-        asked = self._asked(op)
-        named = sum(len(one.follower.wanted.addresses) for one in self.subscriptions.values())
-        if named + len(asked.wanted.addresses) > ADDRESSES:
-            raise Problem(400, f"the subscriptions of a connection name at most {ADDRESSES} addresses")
-        start = await begin(self.context.log, asked.start, asked.wanted)
-        if start.gap is not None and asked.gap_fails:
-            raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
-        if not self.over:
-            subscription = Subscription(self, op.id, f"str_{secrets.token_hex(8)}", asked, start)
-            if self.paused:
-                subscription.follower.hold()
-            self._arm(subscription.due())
-
-    def _asked(self, op: ops.Subscribe) -> Asked:
-        """The query with the asker's scope laid over it."""
-        vocabulary = self.context.vocabulary()
-        asked = parameters.stream(op.query, vocabulary, now=int(time.time() * 1000), known=parameters.SOCKET)
-        return msgspec.structs.replace(asked, wanted=self.principal.narrow(asked.wanted, vocabulary))
-
-    def _may(self, permission: str) -> None:
-        if not self.principal.may(permission):
-            raise Problem(403, f"the key {self.principal.name} may not {permission}")
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 
@@ -360,12 +298,12 @@ class Connection(asyncio.Protocol):
 
     def _cut_by(self, at: float) -> None:
         self._close_by = at if self._close_by is None else min(self._close_by, at)
-        self._arm(self._close_by)
+        self.look_at(self._close_by)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def _arm(self, at: float) -> None:
-        """Look at `at`, at the latest."""
+    def look_at(self, at: float) -> None:
+        """Look at it all at that time of the loop's clock, at the latest."""
         if self._timer is not None:
             if self._timer.when() <= at:
                 return
@@ -384,7 +322,7 @@ class Connection(asyncio.Protocol):
             return
         for subscription in list(self.subscriptions.values()):
             subscription.look(now)
-        self._arm(max(self._due(now), now + 0.001))
+        self.look_at(max(self._due(now), now + 0.001))
 
     def _due(self, now: float) -> float:
         if self._close_by is not None:

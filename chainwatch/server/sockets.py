@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from chainwatch.server import ops
-from chainwatch.server.context import Context
+from chainwatch.server.context import CONTEXT, Context
 
 if TYPE_CHECKING:
     from chainwatch.server.connection import Connection
@@ -24,9 +24,10 @@ _SHARED: Final = 64
 class Sockets:
     """The WebSockets of one server."""
 
-    def __init__(self, context: Context, *, stall: float = 60.0) -> None:
+    def __init__(self, app: web.Application, *, stall: float = 60.0) -> None:
         """`stall`: seconds after which a client is closed that takes nothing, or answers no ping."""
-        self.context = context
+        self.app = app
+        self.context: Context = app[CONTEXT]
         self.stall = stall
         self.connections: dict[Connection, None] = {}
         self.spliced = lru_cache(maxsize=_SHARED)(ops.spliced)

@@ -19,6 +19,7 @@ from chainwatch.server.limits import Full
 from chainwatch.server.principal import Principal
 from chainwatch.server.streams import HEADERS, enter, turned_away
 from chainwatch.stream import kernel
+from chainwatch.stream.follow import Follower
 from chainwatch.stream.stream import Stream
 
 LISTED: Final = 256
@@ -33,7 +34,9 @@ def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
     hub, log, gate = context.hub, context.log, context.gate
     now = time.time()
     streams = [stream for stream in hub.streams.values() if principal.owns(stream.owner)]
-    places = Counter(stream.place.value for stream in streams)
+    others = [one for one in context.followers.open.values() if principal.owns(one.owner)]
+    all_of_them: list[Stream | Follower] = [*streams, *others]
+    places = Counter([stream.place.value for stream in streams] + [one.state.value for one in others])
     log_stats = getattr(log, "stats", None)
     names = {key.id: key.name for key in context.sessions.access.ring.keys}
     return {
@@ -43,11 +46,11 @@ def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
         "chains": [chain for chain in context.chains() if principal.sees_chain(chain["name"])],
         "sources": [source for source in context.sources() if principal.sees_chain(source.get("chain"))],
         "streams": {
-            "open": len(streams),
+            "open": len(all_of_them),
             "max": context.settings().max_connections,
             "live": places["live"],
             "places": dict(places),
-            "list": [describe(stream, log.head, names) for stream in streams[:LISTED]],
+            "list": [describe(one, log.head, hub.now(), names) for one in all_of_them[:LISTED]],
         },
         "connections": {"open": gate.taken, "refused": gate.refused} if principal.may("admin") else None,
         "log": {
@@ -64,19 +67,21 @@ def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
     }
 
 
-def describe(stream: Stream, head: int, names: Mapping[str, str]) -> dict[str, Any]:
-    """One stream: who, what, and how far behind. `names`: of keys, by their ids."""
+def describe(stream: Stream | Follower, head: int, now: float, names: Mapping[str, str]) -> dict[str, Any]:
+    """One stream: who, what, and how far behind. `now`: of the loop's clock; `names`: of keys, by their ids."""
+    kind, place = (stream.kind, stream.state) if isinstance(stream, Follower) else ("sse", stream.place)
     return {
         "stream": stream.id,
+        "kind": kind,
         "key": names.get(stream.owner),
         "peer": stream.peer,
         "filters": stream.wanted.describe(),
-        "state": stream.place.value,
+        "state": place.value,
         "lag": max(0, head - stream.position),
         "sent": stream.events_sent,
         "bytes": stream.bytes_sent,
-        "buffered": kernel.held(stream.transport),
-        "seconds": round(stream.hub.now() - stream.opened, 3),
+        "buffered": 0 if stream.transport is None else kernel.held(stream.transport),
+        "seconds": round(now - stream.opened, 3),
     }
 
 

@@ -57,10 +57,14 @@ class Subscription:
         # How things stand now has no place in the log: whoever is cut goes on from where this began.
         told = b"".join(b"id: %b\n%b" % (start.cursor.encode(), frame) for frame in present)
         if told:
-            self.follower.sent += len(present)
+            self.follower.events_sent += len(present)
             self._write(ops.spliced(told, self._head))
         if self.follower.remaining == 0:
             self.complete("limit", start.cursor)
+            return
+        if connection.paused:
+            self.follower.hold()
+        connection.look_at(self.due())
 
     def complete(self, reason: str, cursor: str = "") -> None:
         """
@@ -115,7 +119,7 @@ class Subscription:
 
     def _write(self, data: bytes) -> None:
         self.touched = self._connection.now()
-        self.follower.size += len(data)
+        self.follower.bytes_sent += len(data)
         self._connection.write(data)
 
 

@@ -64,8 +64,8 @@ class Follower:
     """One cursor; made by `Followers.open`."""
 
     __slots__ = (
-        "_followers", "after", "found", "group", "id", "kind", "opened", "owner", "peer", "queued", "remaining", "sent",
-        "size", "state", "take", "transport",
+        "_followers", "after", "bytes_sent", "events_sent", "found", "group", "id", "kind", "opened", "owner", "peer",
+        "queued", "remaining", "state", "take", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -92,8 +92,8 @@ class Follower:
         self.transport = transport
         self.remaining = limit
         self.opened = followers.now()
-        self.sent = 0  # events
-        self.size = 0  # bytes, counted by whoever takes them
+        self.events_sent = 0
+        self.bytes_sent = 0  # counted by whoever takes them
         self.state = State.READY
         self.after = after  # while it does not wait: it has everything up to this sequence
         self.found: Piece | Exception | None = None  # what was read for it and comes next
@@ -260,7 +260,7 @@ class Followers:
             if follower.remaining is not None and given.events > follower.remaining:
                 given = first_events(given, follower.remaining, FORM)
             follower.after = given.last
-            follower.sent += given.events
+            follower.events_sent += given.events
             if follower.remaining is not None:
                 follower.remaining -= given.events
                 if follower.remaining <= 0:

@@ -83,7 +83,7 @@ async def test_a_follower_is_given_what_was_and_what_comes(opened):
     await taker.live()
     await log.append([transfer(3)])
     await taker.until(lambda: taker.numbers == [1, 2, 3])
-    assert taker.follower.sent == 3
+    assert taker.follower.events_sent == 3
 
 
 async def test_one_that_begins_now_is_given_only_what_comes(opened):
