@@ -8,6 +8,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -138,17 +139,25 @@ class Nginx:
 
 
 def _publish(connection: socket.socket, numbers: range, rate: int, batch: int, addresses: int) -> None:
+    """
+    On one keep-alive connection. At a pace, the events of a batch go one after another, each when the one before was
+    answered, as an HTTP library does it; a single event waits for nothing, else a server that is late would slow the
+    clock down. As fast as it goes, many requests are under way, which spares nginx work.
+    """
     answers = _answers(connection)
     taken = sent = 0
     began = time.perf_counter()
     for start in range(0, len(numbers), batch):
         if rate and (wait := began + start / rate - time.perf_counter()) > 0:
             time.sleep(wait)
-        part = numbers[start : start + batch]
-        connection.sendall(b"".join([_request(number, addresses) for number in part]))
-        sent += len(part)
-        while not rate and sent - taken >= _WINDOW:  # at a pace, nobody waits for nginx
-            taken += next(answers)
+        requests = [_request(number, addresses) for number in numbers[start : start + batch]]
+        one_by_one = rate and batch > 1
+        window = 1 if one_by_one else sys.maxsize if rate else _WINDOW
+        for data in requests if one_by_one else [b"".join(requests)]:
+            connection.sendall(data)
+            sent += 1 if one_by_one else len(requests)
+            while sent - taken >= window:
+                taken += next(answers)
     while taken < sent:
         taken += next(answers)
 

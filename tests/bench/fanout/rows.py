@@ -243,7 +243,7 @@ def dead_readers(scale: Scale) -> Iterator[Row]:
 def addresses(scale: Scale) -> Iterator[Row]:
     """10,000 streams, an address each."""
     streams, rate = 10_000, 2_000
-    turns = {"2,000 events/s": (streams, rate, 100, 1.3), "a burst of 20,000": (2 * streams, 0, 250, 0.4)}
+    turns = {"2,000 events/s": (streams, rate, 100, 1.3), "a burst of 20,000": (2 * streams, 0, 500, 0.4)}
     costs: dict[tuple[str, str], list[float]] = {}
     appends: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
