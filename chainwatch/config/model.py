@@ -50,7 +50,9 @@ class ServerSettings(Section):
     """`[server]`: where clients connect."""
 
     host: str = Field(
-        default="127.0.0.1", min_length=1, description="Address to listen on. Any but loopback needs --insecure."
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. Any but loopback needs an API key, or --insecure.",
     )
     port: StrictInt = Field(default=8080, ge=0, le=65_535, description="TCP port; 0 takes any free one, and prints it.")
     allowed_origins: tuple[Annotated[str, BeforeValidator(values.origin)], ...] = Field(
