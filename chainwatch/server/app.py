@@ -19,6 +19,7 @@ from chainwatch.server import (
     edge,
     health,
     history,
+    metrics,
     origins,
     problem,
     publish,
@@ -60,6 +61,7 @@ ROUTES: Final = (
     Route("POST", "/agents/{agent}/ack", agents.ack),
     Route("GET", "/ws", ws.websocket, needs=""),
     Route("GET", "/v1/stats", stats.stats),
+    Route("GET", "/metrics", metrics.metrics),
     Route("GET", "/schema.json", contract.schema, needs=None),
     Route("GET", "/asyncapi.json", contract.streams, needs=None),
     Route("GET", "/health", health.ready, needs=None),
@@ -76,6 +78,7 @@ def build_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[_problems, _guard], client_max_size=body.MOST)
     app[CONTEXT] = context
     app[stats.TICKER] = stats.Ticker(context)
+    app[metrics.COUNTED] = metrics.Counted(context.log)
     app[SOCKETS] = Sockets(app)
     app.on_response_prepare.append(_dress)
     app.on_shutdown.append(_end_streams)
@@ -109,6 +112,7 @@ async def _end_streams(app: web.Application) -> None:
 
 async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     """Headers of every answer, streams included, which are prepared before their handler returns."""
+    request.app[metrics.COUNTED].answered(request, response)
     response.headers["Server"] = "chainwatch"
     response.headers["X-Content-Type-Options"] = "nosniff"
     origin = request.headers.get("Origin", "")

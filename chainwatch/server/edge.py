@@ -158,10 +158,16 @@ class Handler(RequestHandler):
         self._unread = 0  # bytes behind it that are no body
         self._gone: asyncio.Event | None = None  # while what comes is thrown away
 
+    @property
+    def server(self) -> Server | None:
+        """None once the connection is gone."""
+        return cast("Server | None", self._manager)
+
     # --- the connection -----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        address = cast("Server", self._manager).admit(transport)
+        server = self.server
+        address = None if server is None else server.admit(transport)
         if address is None:
             cast("asyncio.Transport", transport).abort()
             return
@@ -174,8 +180,8 @@ class Handler(RequestHandler):
         self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._address is not None and self._manager is not None:
-            cast("Server", self._manager).leave(self._address)
+        if self._address is not None and (server := self.server) is not None:
+            server.leave(self._address)
             self._address = None
         if self._gone is not None:
             self._gone.set()
@@ -259,8 +265,8 @@ class Handler(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer is cut: a part of it was sent")
         wrong = of_error(exc) if isinstance(exc, HttpProcessingError) else Problem(status, "the daemon failed")
-        if self._manager is not None:
-            cast("Server", self._manager).unreadable[wrong.status] += 1
+        if (server := self.server) is not None:
+            server.unreadable[wrong.status] += 1
         answer = problem.answer(wrong)
         told = _Unreadable(status=answer.status, body=answer.body, headers=answer.headers)
         told.headers["Server"] = "chainwatch"

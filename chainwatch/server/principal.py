@@ -43,6 +43,12 @@ class Principal(msgspec.Struct, frozen=True):
         """`admin` may everything."""
         return self.key is None or permission in self.key.can or "admin" in self.key.can
 
+    @property
+    def limited(self) -> bool:
+        """Whether some chains, types or addresses are not theirs to see."""
+        key = self.key
+        return key is not None and bool(key.chains or key.types or key.addresses)
+
     def owns(self, owner: str) -> bool:
         """Whether what `owner` (an id) opened is theirs to see."""
         return self.may("admin") or owner == self.id
@@ -50,7 +56,7 @@ class Principal(msgspec.Struct, frozen=True):
     def narrow(self, wanted: Filter, vocabulary: Vocabulary) -> Filter:
         """What of `wanted` they may see; 403 where it names something outside of their scope."""
         key = self.key
-        if key is None or not (key.chains or key.types or key.addresses):
+        if key is None or not self.limited:
             return wanted
         return msgspec.structs.replace(
             wanted,

@@ -6,14 +6,37 @@ Cheap on purpose: one sample a flush, never one an event or a stream. Pure: cloc
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from datetime import datetime
+from itertools import accumulate
+from math import inf
 from typing import Final
 
 WINDOW: Final = 60
 """Seconds that rates are taken over."""
 SAMPLES: Final = 1024
 """Batches that percentiles are taken over."""
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds, in seconds, of what histograms count together: from a commit of its own to a log that is in trouble."""
+
+
+class Histogram:
+    """How many samples took how long, since the start."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        """Seconds, of all samples."""
+        self._counts = [0] * (len(BOUNDS) + 1)  # the last one: beyond the last bound
+
+    def observe(self, seconds: float) -> None:
+        """One sample."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Each bound, and the samples up to it; the last bound is infinite, and has them all."""
+        return list(zip((*BOUNDS, inf), accumulate(self._counts), strict=True))
 
 
 class Meter:
@@ -23,6 +46,7 @@ class Meter:
         self.events = 0
         self.deliveries = 0
         self.bytes = 0
+        self.histograms = {name: Histogram() for name in ("arrival_to_commit", "commit_to_socket", "arrival_to_socket")}
         self._began = 0  # the second of the first count
         self._seconds: deque[list[int]] = deque(maxlen=WINDOW + 1)  # [second, events, deliveries, bytes]
         self._batches: deque[tuple[float, float, float]] = deque(maxlen=SAMPLES)  # Unix seconds
@@ -48,6 +72,10 @@ class Meter:
         except ValueError:
             return
         self._batches.append((observed, committed, written))
+        for histogram, taken in zip(
+            self.histograms.values(), (committed - observed, written - committed, written - observed), strict=True
+        ):
+            histogram.observe(max(taken, 0.0))  # a clock of wall time may have been set
 
     def rates(self, now: float) -> dict[str, float]:
         """Per second, over the whole seconds of the last minute, or since the first count."""

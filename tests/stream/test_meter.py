@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
+import pytest
+
 from chainwatch.event import rfc3339
-from chainwatch.stream.meter import Meter
+from chainwatch.stream.meter import BOUNDS, Meter
 
 
 def test_rates_are_of_whole_seconds_since_the_first_count_up_to_a_minute():
@@ -33,3 +37,15 @@ def test_a_time_that_cannot_be_read_is_no_sample():
     meter = Meter()
     meter.batch("", 1, 2)
     assert meter.latencies()["arrival_to_socket"] == {}
+
+
+def test_histograms_count_everything_since_the_start_and_never_below_zero():
+    meter = Meter()
+    start = 1_700_000_000
+    for number in range(5000):
+        meter.batch(rfc3339(start * 1000), start - 5, start + number / 1000)
+    counted = dict(meter.histograms["arrival_to_socket"].cumulative())
+    assert list(counted) == [*BOUNDS, inf]
+    assert (counted[0.01], counted[1.0], counted[5.0], counted[inf]) == (11, 1001, 5000, 5000)
+    assert meter.histograms["arrival_to_socket"].total == pytest.approx(sum(range(5000)) / 1000)
+    assert meter.histograms["arrival_to_commit"].total == 0
