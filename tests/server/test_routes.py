@@ -100,7 +100,7 @@ async def test_a_foreign_origin_is_refused_and_an_allowed_one_may_read(serve):
     assert same.status == 200
     allowed = await house.ask("/events", {"Origin": "https://app.example"})
     assert allowed.headers["access-control-allow-origin"] == "https://app.example"
-    assert allowed.headers["vary"] == "Origin"
+    assert allowed.headers["vary"] == "Accept-Encoding, Origin"
     wrong = await house.ask("/events?typo=1", {"Origin": "https://app.example"})
     assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (400, "https://app.example")
 
