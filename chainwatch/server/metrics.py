@@ -229,12 +229,12 @@ def _of_endpoints(endpoints: list[tuple[list[str], Mapping[str, Any]]]) -> Itera
     yield counter("endpoint_failures", "Times that it failed.", names, rows("failures"))
     yield counter("endpoint_requests", "Requests sent to it.", names, rows("requests"))
     trips = [
-        ([*labels, quantile], vitals.get(f"rtt_{name}_seconds"))
+        ([*labels, percentile], vitals.get(f"rtt_{name}_seconds"))
         for labels, vitals in endpoints
-        for quantile, name in (("0.5", "p50"), ("0.95", "p95"))
+        for percentile, name in (("50", "p50"), ("95", "p95"))
     ]
     told = "Time from a request to its answer, of the newest requests."
-    yield gauge("endpoint_round_trip_seconds", told, [*names, "quantile"], trips)
+    yield gauge("endpoint_round_trip_seconds", told, [*names, "percentile"], trips)
 
 
 def _of_sources(sources: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -86,6 +86,9 @@ async def answer(
         if begun is not None:
             begun(stream)
         context.hub.open(stream, first, duration=asked.duration)
+        if (age := context.settings().max_connection_age) is not None:
+            # Those that came together, after a restart, shall not all go together.
+            context.hub.watch.rotate(stream, age * random.uniform(0.9, 1.1))  # noqa: S311 - jitter is no secret
         if not context.sessions.access.holds(request[PRINCIPAL]):  # revoked while the log was asked
             context.hub.finish(stream, "revoked")
     return response

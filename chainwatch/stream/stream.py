@@ -50,8 +50,8 @@ class Stream(asyncio.Protocol):
 
     __slots__ = (
         "bytes", "closed", "cursor", "deadline", "form", "group", "heartbeat", "held", "hub", "id", "junk", "opened",
-        "owner", "paused", "peer", "place", "reason", "remaining", "seat", "sent", "slot", "stalled", "told", "touched",
-        "trailer", "transport", "wanted",
+        "owner", "paused", "peer", "place", "reason", "remaining", "rotates", "seat", "sent", "slot", "stalled", "told",
+        "touched", "trailer", "transport", "wanted",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -86,6 +86,7 @@ class Stream(asyncio.Protocol):
         self.cursor = after  # while it is not live: everything up to this sequence was written, or does not match
         self.remaining = limit  # events until its limit; None where it has none
         self.deadline: float | None = None  # of the loop's clock
+        self.rotates = False  # the deadline is ours, and not the client's
         self.group: Group | None = None  # while it is live
         self.place = Place.READY
         self.paused = False  # the transport takes no more

@@ -76,6 +76,14 @@ class Watch:
             at = min(at, stream.deadline)
         self.put_at(stream, max(at, now))
 
+    def rotate(self, stream: Stream, age: float) -> None:
+        """End it in order when it is `age` seconds old, if it lives so long: its client comes back, and goes on."""
+        at = stream.opened + age
+        if stream.place in (Place.CLOSING, Place.CLOSED) or (stream.deadline is not None and stream.deadline <= at):
+            return
+        stream.deadline, stream.rotates = at, True
+        self.put(stream, self._loop.time())
+
     def _arm(self) -> None:
         at = self._wheel.next()
         if at is None or (self._timer is not None and self._fires <= at):
@@ -113,7 +121,7 @@ class Watch:
             stream.transport.abort()
             return
         if stream.deadline is not None and now >= stream.deadline:
-            self._hub.finish(stream, "duration")
+            self._hub.finish(stream, "rotation" if stream.rotates else "duration")
             return
         if stream.paused:
             size = kernel.held(stream.transport)

@@ -100,7 +100,7 @@ async def test_all_that_is_counted_is_there(serve):
     assert found["chainwatch_endpoint_up", "base", "1"] == 1
     assert found["chainwatch_endpoint_up", "base", "2"] == 0
     assert found["chainwatch_endpoint_requests_total", "base", "1"] == 40
-    assert found["chainwatch_endpoint_round_trip_seconds", "base", "1", "0.5"] == 0.25
+    assert found["chainwatch_endpoint_round_trip_seconds", "base", "1", "50"] == 0.25
     assert found["chainwatch_mempool_waiting", "base"] == 2
     assert found["chainwatch_source_state", "", "coingecko", "limited"] == 1
     assert found["chainwatch_source_ready", "base", "chainlink:ETH/USD"] == 1
