@@ -44,7 +44,8 @@ _GRACE: Final = 5.0
 
 _log = structlog.get_logger("chainwatch.stream")
 _GroupKey = tuple[Filter, wire.Form, Stream | None]
-_Job = tuple[Group, list[Stream], list[wire.Piece]]
+_Job = tuple[Group, list[Stream], list[wire.Piece], int, int]
+"""A group, its members, what they get, and how many events and bytes that is."""
 
 
 class Hub:
@@ -273,12 +274,13 @@ class Hub:
             pieces = wire.of_entries(pending, seen, group.form, most=wire.PIECE, begun=group.tally)
             if (tally := pieces[-1].tally) is not None:
                 group.tally = tally
-            wired = sum([len(piece.wire) for piece in pieces])
-            group.sent += len(pending)
+            count = len(pending)
+            wired = len(pieces[0].wire) if len(pieces) == 1 else sum([len(piece.wire) for piece in pieces])
+            group.sent += count
             group.bytes += wired
-            deliveries += len(pending) * len(members)
+            deliveries += count * len(members)
             size += wired * len(members)
-            jobs.append((group, members, pieces))
+            jobs.append((group, members, pieces, count, wired))
         self.meter.count(time.time(), deliveries=deliveries, size=size)
         return jobs
 
@@ -317,9 +319,8 @@ class Hub:
     def _deliver(self, jobs: list[_Job], batches: list[tuple[str, float]]) -> Iterator[None]:
         """Write each group's pieces to those who were its members when the round began; yields between turns."""
         room = _TURN
-        for group, members, pieces in jobs:
-            rest_events = sum([piece.events for piece in pieces])
-            rest_bytes = sum([len(piece.wire) for piece in pieces])
+        for group, members, pieces, events, size in jobs:
+            rest_events, rest_bytes = events, size
             first = members[0]
             for piece in pieces:
                 data = piece.wire

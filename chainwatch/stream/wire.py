@@ -89,6 +89,8 @@ def of_entries(entries: Sequence[Entry], head: int, form: Form, *, most: int, be
     Matching entries as pieces of about `most` bytes; the last piece stands for everything up to `head`. A piece is what
     a slow reader's buffer holds, so a burst is not one huge object. Tallies go on from `begun`.
     """
+    if len(entries) == 1 and not form.named and form.coding is Coding.IDENTITY:  # a stream for one address, live
+        return [Piece(wired(entries[0].frame, form), head, 1)]
     pieces: list[Piece] = []
     frames: list[bytes] = []
     tally = begun if form.coding is Coding.GZIP else None
