@@ -126,7 +126,7 @@ async def _listening(
             settings=lambda: following.settings.server,
             sessions=sessions,
             gate=Gate(lambda: following.settings.server),
-            vocabulary=lambda: _vocabulary(following.settings, log),
+            vocabulary=_vocabulary(lambda: following.settings, log),
             chains=following.chains,
             sources=following.sources,
         )
@@ -156,7 +156,19 @@ async def _listening(
         await runner.cleanup()
 
 
-def _vocabulary(settings: Settings, log: Log) -> Vocabulary:
-    """What the words of a filter mean now: what is configured, and the custom types that were ever published."""
-    custom = frozenset(kind for _, kind in log.pairs if kind not in PAYLOADS)
-    return msgspec.structs.replace(vocabulary(settings), custom=custom)
+def _vocabulary(settings: Callable[[], Settings], log: Log) -> Callable[[], Vocabulary]:
+    """
+    What the words of a filter mean now: what is configured, and the custom types that were ever published. It is asked
+    for with every request, and made when one of the two has changed.
+    """
+    made: tuple[Settings, frozenset[tuple[str | None, str]], Vocabulary] | None = None
+
+    def now() -> Vocabulary:
+        nonlocal made
+        if made is None or made[0] is not settings() or made[1] is not log.pairs:
+            custom = frozenset(kind for _, kind in log.pairs if kind not in PAYLOADS)
+            words = msgspec.structs.replace(vocabulary(settings()), custom=custom)
+            made = (settings(), log.pairs, words)
+        return made[2]
+
+    return now

@@ -39,6 +39,10 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[str, ...] = ()
     tokens: Mapping[str, tuple[tuple[str, str], ...]] = {}
     """Symbol, upper case -> its contracts as (chain, lower-case address); `NATIVE` for a chain's own currency."""
+    wallets: Mapping[str, tuple[str, tuple[str, ...]]] = {}
+    """Name -> lower-case address, and the chains on which it is watched; none of them is all."""
+    prices: tuple[tuple[str, str, str | None], ...] = ()
+    """Symbol, quote, and the chain of its feed; None where it belongs to none."""
     custom: frozenset[str] = frozenset()
     """Custom types that were published."""
 
@@ -164,9 +168,9 @@ def parse(
     types = common_types(types, only) if types and only else types or only
     return Filter(
         types=types,
-        chains=frozenset(_chain(word, vocabulary) for word in _words(parameters, "chains")),
-        addresses=frozenset(_address(word, "address") for word in _words(parameters, "address")),
-        tokens=frozenset(pair for word in _words(parameters, "token") for pair in _token(word, vocabulary)),
+        chains=frozenset(parse_chain(word, vocabulary) for word in _words(parameters, "chains")),
+        addresses=frozenset(parse_address(word, "address") for word in _words(parameters, "address")),
+        tokens=frozenset(pair for word in _words(parameters, "token") for pair in parse_token(word, vocabulary)),
         min_amount=_min_amount(_words(parameters, "min_amount")),
         where=_where(parameters.get("where", ()), types),
     )
@@ -218,16 +222,16 @@ def _types_of(word: str, vocabulary: Vocabulary, parameter: str) -> frozenset[st
             return frozenset({name})
     if singular == CUSTOM:
         return frozenset({CUSTOM})
-    raise _unknown("event type or category", word, [*NAMES, CUSTOM, *vocabulary.custom], parameter)
+    raise unknown("event type or category", word, [*NAMES, CUSTOM, *vocabulary.custom], parameter)
 
 
-def _chain(word: str, vocabulary: Vocabulary) -> str:
+def parse_chain(word: str, vocabulary: Vocabulary) -> str:
     if word in vocabulary.chains:
         return word
-    raise _unknown("chain", word, vocabulary.chains, "chains")
+    raise unknown("chain", word, vocabulary.chains, "chains")
 
 
-def _address(word: str, parameter: str) -> str:
+def parse_address(word: str, parameter: str) -> str:
     if not _ADDRESS.fullmatch(word):
         raise UsageError(
             f"{word!r} is no address",
@@ -238,12 +242,12 @@ def _address(word: str, parameter: str) -> str:
     return word.lower()
 
 
-def _token(word: str, vocabulary: Vocabulary) -> tuple[tuple[str, str], ...]:
+def parse_token(word: str, vocabulary: Vocabulary) -> tuple[tuple[str, str], ...]:
     if word[:2] in ("0x", "0X"):
-        return (("", _address(word, "token")),)
+        return (("", parse_address(word, "token")),)
     if found := vocabulary.tokens.get(word.upper()):
         return found
-    raise _unknown("configured token", word, vocabulary.tokens, "token")
+    raise unknown("configured token", word, vocabulary.tokens, "token")
 
 
 def _min_amount(words: list[str]) -> int | None:
@@ -272,7 +276,7 @@ def _where(given: Sequence[str], types: frozenset[str]) -> Where | None:
     return compile_where(given[0], types)
 
 
-def _unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:
+def unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:
     names = sorted(known)
     folded = {name.lower(): name for name in names}
     lower = word.lower()

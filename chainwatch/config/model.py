@@ -295,7 +295,7 @@ class Settings(Section):
 
 
 def vocabulary(settings: Settings) -> Vocabulary:
-    """The words that filters can use: chains, and symbols of native currencies and of the configured tokens."""
+    """The words that filters can use: of chains, wallets, prices, native currencies and the configured tokens."""
     tokens: dict[str, tuple[tuple[str, str], ...]] = {}
     meanings: list[tuple[str, tuple[str, str]]] = [
         *((chain.native, (chain.name, NATIVE)) for chain in settings.chains),
@@ -303,7 +303,12 @@ def vocabulary(settings: Settings) -> Vocabulary:
     ]
     for symbol, meaning in meanings:
         tokens[symbol.upper()] = (*tokens.get(symbol.upper(), ()), meaning)
-    return Vocabulary(chains=tuple(chain.name for chain in settings.chains), tokens=tokens)
+    return Vocabulary(
+        chains=tuple(chain.name for chain in settings.chains),
+        tokens=tokens,
+        wallets={wallet.name: (wallet.address.lower(), wallet.chains) for wallet in settings.wallets},
+        prices=tuple((price.symbol, price.quote, price.chain) for price in settings.prices),
+    )
 
 
 TABLES: Final[dict[str, Any]] = {
