@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from chainwatch.errors import UsageError
-from chainwatch.event import NATIVE, Interest, address_key, keys, pair_key
-from chainwatch.filter import OPEN, PARAMETERS, Filter, Vocabulary, parse
+from chainwatch.event import NATIVE, Interest, address_key, interest, keys, pair_key
+from chainwatch.examples import EXAMPLES
+from chainwatch.filter import OPEN, PARAMETERS, Filter, Vocabulary, and_where, parse
 from chainwatch.payloads import CATEGORIES, PAYLOADS
+from chainwatch.where import View, quoted
 
 USDC, OTHER = "0x" + "a0" * 20, "0x" + "b1" * 20
+PRICE = EXAMPLES["price_update"]
 SOMEONE, ANYONE = "0x" + "11" * 20, "0x" + "22" * 20
 
 KNOWN = Vocabulary(
@@ -127,6 +130,55 @@ def test_an_amount_is_compared_by_its_size_and_no_amount_is_too_little():
     assert parsed(min_amount=str(2**256 - 1)).matches(about(amount=str(2**256 - 1)))
 
 
+def test_an_expression_asks_about_the_event_itself():
+    wanted = parsed(types="price_update", where="data.price > 1 && data.symbol != 'BTC,ETH'")
+    about, view = interest(PRICE), View(PRICE)
+    assert wanted.matches(about, view)
+    assert not parsed(where="data.price < 0").matches(about, view)
+    assert not parsed(types="block", where="!removed").matches(about, view)
+    assert not wanted.is_open
+    assert not wanted.by_pairs
+    with pytest.raises(TypeError):  # and nobody forgets to give it
+        wanted.matches(about)
+
+
+def test_equal_expressions_make_equal_filters():
+    one, other = parsed(types="price", where="data.price>1"), parsed(types="price", where="( data.price > 1 )")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != parsed(types="price", where="data.price > 2")
+    assert one != parsed(types="price")
+
+
+def test_an_expression_is_checked_against_the_types_that_are_asked_for():
+    with pytest.raises(UsageError, match="column 6: unknown field 'prise'") as caught:
+        parsed(types="price", where="data.prise > 1")
+    assert (caught.value.parameter, caught.value.nearest) == ("where", "price")
+    with pytest.raises(UsageError, match="unknown field 'prise'"):
+        parse({"where": ["data.prise > 1"]}, KNOWN, frozenset({"price_update"}))
+    assert parsed(types=["price", "deploy"], where="data.prise > 1")
+
+
+def test_what_a_route_is_about_narrows_what_is_asked():
+    only = frozenset({"price_update"})
+    assert parse({}, KNOWN, only).types == only
+    assert parse({"types": ["price,block"]}, KNOWN, only).types == only
+    with pytest.raises(UsageError, match="none in common"):
+        parse({"types": ["block"]}, KNOWN, only)
+
+
+def test_a_server_s_own_expression_is_joined_with_the_client_s():
+    wanted = and_where(parsed(types="price", where="data.price > 1 || removed"), f"data.symbol == {quoted('ETH')}")
+    assert wanted.describe()["where"] == ['data.symbol == "ETH" && (data.price > 1 || removed)']
+    assert wanted == and_where(parsed(types="price", where="data.price > 1||removed"), "data.symbol == 'ETH'")
+    assert wanted.matches(interest(PRICE), View(PRICE))
+    other = and_where(wanted, "data.symbol == " + quoted('" || true || "'))  # whatever stands in a route
+    assert not other.matches(interest(PRICE), View(PRICE))
+    assert and_where(OPEN, "removed") == parsed(where="removed")
+    with pytest.raises(UsageError, match="unknown field 'sybmol'"):
+        and_where(wanted, "data.sybmol == 'ETH'")
+
+
 @pytest.mark.parametrize(
     ("given", "parameter", "value", "nearest"),
     [
@@ -150,6 +202,10 @@ def test_an_amount_is_compared_by_its_size_and_no_amount_is_too_little():
         ({"min_amount": "-1"}, "min_amount", "-1", ""),
         ({"min_amount": "١"}, "min_amount", "١", ""),
         ({"min_amount": "1,2"}, "min_amount", "1,2", ""),
+        ({"where": "data.amount > 1e18 &&"}, "where", "data.amount > 1e18 &&", ""),
+        ({"where": "dat.amount > 1e18"}, "where", "dat.amount > 1e18", "data"),
+        ({"where": ""}, "where", "", ""),
+        ({"where": ["removed", "!removed"]}, "where", "!removed", ""),
     ],
 )
 def test_a_word_that_means_nothing_is_an_error_that_names_it_and_the_nearest(given, parameter, value, nearest):
@@ -172,7 +228,9 @@ def test_any_text_is_a_filter_or_a_usage_error(given):
 
 
 def test_a_filter_is_described_in_its_own_words():
-    wanted = parsed(types="block", chains="base", address=SOMEONE, token="usdc", min_amount="7")
+    wanted = parsed(
+        types="block", chains="base", address=SOMEONE, token="usdc", min_amount="7", where="removed||  data.depth<1e18"
+    )
     told = wanted.describe()
     assert told == {
         "types": sorted(CATEGORIES["block"]),
@@ -180,6 +238,7 @@ def test_a_filter_is_described_in_its_own_words():
         "address": [SOMEONE],
         "token": [USDC, OTHER],
         "min_amount": ["7"],
+        "where": ["removed || data.depth < 1e18"],
     }
     assert OPEN.describe() == {}
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from chainwatch.event import NATIVE, event_id, interest
 from chainwatch.filter import OPEN, Filter
-from chainwatch.log import Slice, reader, schema
+from chainwatch.log import Slice, reader, schema, tail
+from chainwatch.where import View, compile_where
 
 ADDRESSES = [f"0x{digit * 40}" for digit in "123456789f"]
 
@@ -20,7 +21,12 @@ filters = st.builds(
     addresses=st.frozensets(st.sampled_from(ADDRESSES), max_size=3),
     tokens=st.frozensets(st.sampled_from([("", ADDRESSES[0]), ("base", ADDRESSES[1]), ("base", NATIVE)]), max_size=2),
     min_amount=st.none() | st.integers(0, 1100),
+    where=st.none() | st.sampled_from(["data.amount % 3 == 0", "has(data.text)", "chain == 'base'"]).map(compile_where),
 )
+
+
+def matches_of(wanted: Filter, entries: list) -> list:
+    return [entry for entry in entries if wanted.matches(entry.about, View(entry.event))]
 
 
 async def read_on(log, after: int, wanted: Filter, *, named: bool = False, max_bytes: int = 5000) -> list[Slice]:
@@ -52,7 +58,7 @@ async def test_reading_finds_exactly_what_the_filter_wants(opened, made, memory)
     questions = [(OPEN, 0, False, 5000), (OPEN, 2990, True, 1)]
     chosen()
     for wanted, after, named, max_bytes in questions:
-        matches = [entry for entry in entries if entry.sequence > after and wanted.matches(entry.about)]
+        matches = [entry for entry in matches_of(wanted, entries) if entry.sequence > after]
         slices = await read_on(log, after, wanted, named=named, max_bytes=max_bytes)
         joined = b"".join(found.frames for found in slices)
         assert joined == b"".join(f"event: {entry.event.type}\n".encode() * named + entry.frame for entry in matches), (
@@ -68,7 +74,7 @@ async def test_reading_finds_exactly_what_the_filter_wants(opened, made, memory)
             (entry.sequence, entry.event.id) for entry in matches[:7]
         ]
         assert looked == (matches[6].sequence if len(matches) >= 7 else log.head)
-        everything = [entry.sequence for entry in entries if wanted.matches(entry.about)]
+        everything = [entry.sequence for entry in matches_of(wanted, entries)]
         place = await log.last(5, wanted)
         assert [sequence for sequence in everything if sequence > place] == everything[-5:]
 
@@ -166,3 +172,26 @@ async def test_an_event_is_read_back_with_the_interest_it_was_indexed_by(opened,
     assert [interest(event) for _, event in page] == [entry.about for entry in entries]
     assert all(event.id == entry.event.id for (_, event), entry in zip(page, entries, strict=True))
     assert event_id("x") not in {event.id for _, event in page}
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+async def test_an_expression_that_takes_long_is_answered_in_pieces(opened, made, memory, monkeypatch):
+    """Each call does a bounded part of the work, and moves on."""
+    log = await opened(memory=memory)
+    entries = list(await log.append(made.random(400)))
+    monkeypatch.setattr(reader, "STEPS", 100)
+    monkeypatch.setattr(tail, "_STEPS", 100)
+    wanted = Filter(where=compile_where("has(data.amount) && data.amount % 2 == 0"))
+    matches = matches_of(wanted, entries)
+    slices = await read_on(log, 0, wanted, max_bytes=1 << 20)
+    assert b"".join(found.frames for found in slices) == b"".join(entry.frame for entry in matches)
+    assert len(slices) > 20
+    found, after = list[int](), 0
+    while after < log.head:
+        events, looked = await log.page(after, wanted, 1000)
+        assert looked > after
+        found += [sequence for sequence, _ in events]
+        after = looked
+    assert found == [entry.sequence for entry in matches]
+    newest = await log.last(3, wanted)
+    assert newest in [log.head, *(sequence - 1 for sequence in found)]  # fewer, rather than a long time

@@ -9,6 +9,7 @@ from chainwatch.filter import CUSTOM, Filter
 from chainwatch.log import Entry
 from chainwatch.stream.index import Group, Index
 from chainwatch.stream.wire import Form
+from chainwatch.where import View, Where, compile_where
 
 FORM = Form(named=False, chunked=True)
 
@@ -30,6 +31,7 @@ filters = st.builds(
     addresses=some(ADDRESSES),
     tokens=some([("ethereum", ADDRESSES[0]), ("", ADDRESSES[1]), ("ethereum", NATIVE)]),
     min_amount=st.none() | st.integers(0, 3),
+    where=st.none() | st.sampled_from(["data.amount > 0", "data.amount == null", "chain == 'base'"]).map(compile_where),
 )
 interests = st.builds(
     Interest,
@@ -45,7 +47,8 @@ def entry(sequence: int, about: Interest) -> Entry:
     # A token is an address that the event touches.
     touched = tuple(dict.fromkeys([*about.addresses, *(token for token in about.tokens if token != NATIVE)]))
     about = about._replace(addresses=touched)
-    event = Event(id=f"evt_{sequence}", type=about.type, timestamp="", observed_at="", chain=about.chain, data={})
+    data = {"amount": about.amount}
+    event = Event(id=f"evt_{sequence}", type=about.type, timestamp="", observed_at="", chain=about.chain, data=data)
     return Entry(sequence, event, about, keys(about), b"")
 
 
@@ -61,7 +64,7 @@ def test_each_group_gets_exactly_its_matches_in_order_and_once(wanted, abouts, d
     entries = [entry(sequence, about) for sequence, about in enumerate(abouts, start=1)]
     dirty = index.route(entries)
     for group in groups:
-        matches = [] if group in gone else [one for one in entries if group.wanted.matches(one.about)]
+        matches = [] if group in gone else [one for one in entries if group.wanted.matches(one.about, View(one.event))]
         assert group.pending == matches
         assert dirty.count(group) == bool(matches)
     assert len(index) == len(groups) - len(gone)
@@ -83,3 +86,17 @@ def test_nothing_is_left_of_a_group_that_was_removed():
     for group in groups:
         index.remove(group)
     assert not any((index._by_address, index._by_type, index._by_chain, index._others))
+
+
+def test_an_expression_is_held_against_an_event_once_however_many_groups_have_it(monkeypatch):
+    decided: list[str] = []
+    decide = Where.decide
+    monkeypatch.setattr(Where, "decide", lambda self, *given: decided.append(self.text) or decide(self, *given))
+    index = Index()
+    texts = ["data.amount > 1", "data.amount>1", "(data.amount > 1)", "data.amount > 2"]
+    groups = [Group(Filter(where=compile_where(text)), FORM) for text in texts for _ in range(10)]
+    for group in groups:
+        index.add(group)
+    entries = [entry(sequence, Interest("note", None, (), (), "2")) for sequence in (1, 2)]
+    assert index.route(entries) == groups[:30]
+    assert sorted(decided) == sorted(2 * ["data.amount > 1", "data.amount > 2"])
