@@ -15,6 +15,7 @@ from chainwatch.errors import UsageError
 from chainwatch.server import (
     agents,
     body,
+    channels,
     contract,
     edge,
     health,
@@ -59,6 +60,7 @@ ROUTES: Final = (
     Route("PUT", "/agents/{agent}", agents.put),
     Route("DELETE", "/agents/{agent}", agents.delete),
     Route("POST", "/agents/{agent}/ack", agents.ack),
+    Route("GET", "/v1/{channel}/{resource}", channels.channel),
     Route("GET", "/ws", ws.websocket, needs=""),
     Route("GET", "/v1/stats", stats.stats),
     Route("GET", "/metrics", metrics.metrics),
@@ -68,7 +70,7 @@ ROUTES: Final = (
     Route("GET", "/health/ready", health.ready, needs=None),
     Route("GET", "/health/live", health.live, needs=None),
 )
-_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats, ws.websocket}
+_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats, channels.channel, ws.websocket}
 """A HEAD of these would never end."""
 _HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
 
