@@ -185,7 +185,7 @@ STRANGER = Event(
         "data.many == data.many",
         " || ".join(f'data.text.contains("{"a" * 90}b{number}")' for number in range(20)),
         " || ".join("data.text.lowerAscii() == data.x" for _ in range(20)),
-        " || ".join("data.text + data.text == data.x" for _ in range(36)),
+        " || ".join("data.text + data.text == data.x" for _ in range(30)),
         " || ".join("timestamp(timestamp) > timestamp(observed_at)" for _ in range(36)),
     ],
 )
