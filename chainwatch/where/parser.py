@@ -48,6 +48,10 @@ def _is(node: Node, operator: str) -> TypeGuard[Logic]:
     return isinstance(node, Logic) and node.operator == operator
 
 
+def _negated(value: int | Ratio) -> int | Ratio:
+    return Ratio(-value.numerator, value.denominator) if isinstance(value, Ratio) else -value
+
+
 def _is_field(text: str) -> bool:
     """It can stand behind a point: `data["from"]` is `data.from`."""
     return text.isidentifier() and text.isascii() and text not in _CONSTANTS and text != "in"
@@ -164,17 +168,11 @@ class _Parser:
         while sign := self._take(token.kind):
             signs.append(sign)
         node = self._member()
-        if token.kind == "-" and isinstance(node, Literal) and type(node.value) in (int, Ratio) and self._bare(node):
-            value = node.value
-            negative = Ratio(-value.numerator, value.denominator) if isinstance(value, Ratio) else -value
-            node = self._made(Literal(signs.pop().at, negative))
+        if token.kind == "-" and isinstance(node, Literal) and type(node.value) in (int, Ratio):
+            return self._made(Literal(token.at, _negated(node.value) if len(signs) % 2 else node.value))
         for sign in reversed(signs):
             node = self._made(Unary(sign.at, sign.kind, node), node)
         return node
-
-    def _bare(self, node: Literal) -> bool:
-        """Written without parentheses: -5 is a number, -(5) an operation."""
-        return self._tokens[self._next - 1].at == node.at
 
     def _member(self) -> Node:
         node = self._primary()

@@ -157,10 +157,9 @@ def _written(node: Node, binding: int) -> str:
         case Each(macro=macro, of=of, name=name, body=body):
             text, own = f"{_written(of, _MEMBER)}.{macro}({name}, {_written(body, 0)})", _MEMBER
         case Unary(operator=operator, of=of):
-            # The language allows no `-!a`; and `-(5)` is another tree than the literal -5.
-            inner = _written(of, _UNARY if isinstance(of, Unary) and of.operator == operator else _MEMBER)
-            number = isinstance(of, Literal) and type(of.value) in (int, Ratio)
-            text, own = operator + (f"({inner})" if number and inner[0] != "(" else inner), _UNARY
+            # The language allows no `-!a`.
+            same = isinstance(of, Unary) and of.operator == operator
+            text, own = operator + _written(of, _UNARY if same else _MEMBER), _UNARY
         case Binary(operator=operator, left=left, right=right):
             own = PRECEDENCE[operator]
             text = f"{_written(left, own)} {operator} {_written(right, own + 1)}"

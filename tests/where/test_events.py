@@ -143,6 +143,12 @@ def test_prices_are_decimal_numbers(text, price, answer):
         ("data.fee > 5 || data.amount == 7", True),
         ("data.amount == 7 || data.fee > 5", True),
         ("data.fee > 5 && data.amount == 8 || removed == false", True),
+        ("data.fee > 5 && data.amount == 7", False),
+        ("!(data.fee > 5 && data.amount == 8)", True),
+        ("!(data.fee > 5 || data.amount == 8)", False),
+        ("!data.list.exists(x, data.fee > x)", False),
+        ("data.list.all(x, x > 0 && data.fee > x)", False),
+        ("data.list.exists_one(x, x == 1 || data.fee > x)", False),
         ("data.fee > 5 ? true : true", False),
         ("!has(data.fee)", True),
         ("!has(data.fee) && data.amount == 7", True),
@@ -332,7 +338,9 @@ def test_the_examples_of_the_manual_are_expressions_and_say_what_they_seem_to():
         ("!(data.a == 1)", "! ((data.a == (1)))"),
         ("data.a in ['x', 'y']", 'data.a in ["x","y",]'),
         ("data.a == 0x10", "data.a == 16u"),
-        ("data.a < -5", "data.a < - 5"),
+        ("data.a < -5", "data.a < - (5)"),
+        ("data.a < -5", "data.a < ---5"),
+        ("data.a < 5.0", "data.a < -(-5.0)"),
     ],
 )
 def test_ways_to_write_the_same_are_equal(one, other):
