@@ -120,7 +120,7 @@ async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     origin = request.headers.get("Origin", "")
     if origin and origins.is_allowed(origin, request.app[CONTEXT].settings().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, WWW-Authenticate"
+        response.headers["Access-Control-Expose-Headers"] = "ETag, Idempotent-Replayed, Retry-After, WWW-Authenticate"
         vary = response.headers.get("Vary")
         response.headers["Vary"] = f"{vary}, Origin" if vary else "Origin"
 

@@ -110,8 +110,14 @@ async def test_a_preflight_tells_what_is_possible(serve):
     answer = await house.ask("/events/stream", {"Origin": "https://app.example"}, method="OPTIONS")
     assert answer.status == 204
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
-    assert answer.headers["access-control-allow-methods"] == "GET, OPTIONS"
+    assert answer.headers["access-control-allow-methods"] == "GET, OPTIONS, POST"  # a type could be called so
     assert "Last-Event-ID" in answer.headers["access-control-allow-headers"]
+    for path, methods in (
+        ("/agents/a", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/agents/a/ack", "OPTIONS, POST"),
+        ("/stream/a", "GET, OPTIONS"),
+    ):
+        assert (await house.ask(path, method="OPTIONS")).headers["access-control-allow-methods"] == methods
     assert (await house.ask("/nothing", method="OPTIONS")).status == 404
 
 
