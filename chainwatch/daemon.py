@@ -1,7 +1,7 @@
 """
 The daemon: takes the parts up and down in order.
 
-start   log (a damaged one stops here) -> keys -> chains and sources of prices -> server (streams can be opened)
+start   keys -> log (a damaged one stops here) -> chains and sources of prices -> server (streams can be opened)
 stop    server (every stream gets its `complete`) -> chains and sources of prices -> log
 """
 
@@ -22,7 +22,7 @@ from aiohttp import web
 
 from chainwatch import __version__
 from chainwatch.config import Settings, vocabulary
-from chainwatch.errors import ChainwatchError
+from chainwatch.errors import ChainwatchError, ConfigError
 from chainwatch.filter import Vocabulary
 from chainwatch.following import Following
 from chainwatch.hangup import Hangups, Load
@@ -77,6 +77,13 @@ async def _serve(settings: Settings, load: Load, *, demo: bool, seed: int, insec
             def load() -> Settings:
                 return overlay(configured())
 
+        keys = Watch(settings.keys_file)
+        if not settings.server.loopback and not insecure and not keys.ring:
+            raise ConfigError(
+                f"{settings.server.host} is not a loopback address, so others could read everything without a key",
+                hint='make a key with `chainwatch keys create NAME`, or listen on "127.0.0.1"; give --insecure if '
+                "everyone who can reach the address may read and publish",
+            )
         options = settings.log
         log = await open_log(
             options.path,
@@ -86,7 +93,6 @@ async def _serve(settings: Settings, load: Load, *, demo: bool, seed: int, insec
             memory=options.memory,
         )
         stack.push_async_callback(log.close)
-        keys = Watch(settings.keys_file)
         hub = Hub(log, heartbeat=settings.server.heartbeat)  # before anything is told: it hears of every commit
         present = Present(log)
         following = await Following.resume(settings, log, present)

@@ -128,3 +128,13 @@ async def test_a_key_that_is_not_for_this_is_an_error_that_says_what_it_is_for(d
         assert problem in words
         assert hint in words
     assert await answer("", "--no-follow") == told[0]
+
+
+def test_a_demonstration_is_not_opened_by_keys_that_are_not_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert run(["keys", "create", "mine"]) == 0
+    assert run(["serve", "--demo", "--host", "0.0.0.0", "--port", "0"]) == 3
+    told = capsys.readouterr()
+    assert "not a loopback address" in told.err
+    assert "listening" not in told.out

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from chainwatch.cli import Frame, use_color
-from chainwatch.errors import ConfigError
 
 
 def serve(
@@ -51,7 +50,7 @@ def serve(
     """
     import structlog
 
-    from chainwatch import config, keys, logs
+    from chainwatch import config, logs
 
     # It would end the daemon before that can hear it; it is let through when it can.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -77,12 +76,6 @@ def serve(
         return found
 
     settings = load()
-    if not settings.server.loopback and not insecure and not keys.load(settings.keys_file):
-        raise ConfigError(
-            f"{settings.server.host} is not a loopback address, so others could read everything without a key",
-            hint='make a key with `chainwatch keys create NAME`, or listen on "127.0.0.1"; give --insecure if everyone '
-            "who can reach the address may read and publish",
-        )
     told = structlog.get_logger()
     if not demo:
         chains = [chain.name for chain in settings.chains]

@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         self.sockets.discard(self)
         _log.info(
             "websocket closed",
-            key=self.principal.id or None,
+            key_id=self.principal.id or None,
             peer=self.peer,
             reason=self.reason,
             seconds=round(self.now() - self._opened, 3),

@@ -71,7 +71,7 @@ class Sessions:
             return
         for holder in sorted(gone):
             principal = self._holders.pop(holder)
-            _log.info("a key has ended; so does what it has open", key=principal.id or None, name=principal.name)
+            _log.info("a key has ended; so does what it has open", key_id=principal.id or None, name=principal.name)
             for end in list(self._ends.get(holder, ())):
                 end("revoked")
         task = self._loop.create_task(self._finish(gone), name="access:put out")

@@ -51,7 +51,7 @@ def closed(stream: Stream) -> None:
     _log.info(
         "stream closed",
         stream=stream.id,
-        key=stream.owner or None,
+        key_id=stream.owner or None,
         peer=stream.peer,
         filters=stream.wanted.describe(),
         reason=stream.reason,
