@@ -82,7 +82,7 @@ class Meter:
 
 # --- numbers ------------------------------------------------------------------------------------------------------
 
-_DECIMAL: Final = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?")
+_TENS: Final = [10**places for places in range(DIGITS)]
 
 
 def number_of_text(text: str) -> int | Ratio | None:
@@ -91,14 +91,14 @@ def number_of_text(text: str) -> int | Ratio | None:
         return None
     if text.isdigit() and text.isascii():  # most amounts
         return int(text)
-    found = _DECIMAL.fullmatch(text)
-    if found is None:
+    if not text.isascii():
         return None
-    sign, whole, fraction = found.groups()
-    if fraction is None:
-        return -int(whole) if sign else int(whole)
-    value = int(whole + fraction)
-    return Ratio(-value if sign else value, 10 ** len(fraction))
+    whole, point, behind = text.removeprefix("-").partition(".")
+    if not whole.isdigit() or (point and not behind.isdigit()):
+        return None
+    value = int(whole + behind)
+    value = -value if text[0] == "-" else value
+    return Ratio(value, _TENS[len(behind)]) if point else value
 
 
 def number(value: Any) -> int | Ratio | None:
@@ -246,6 +246,7 @@ def shift(operator: str, a: Any, b: Any, meter: Meter) -> Time | Span:
 _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _DEEPEST: Final = 16  # lists inside one another that are compared: a stranger sends hundreds
 NUMBERS: Final = frozenset({int, Ratio, float})
+_EXACT: Final = frozenset({int, Ratio})
 
 
 def is_address(text: str) -> bool:
@@ -284,8 +285,8 @@ def equal(a: Any, b: Any, meter: Meter, depth: int = 0) -> bool:
 def order(a: Any, b: Any, meter: Meter) -> int:
     """Less than 0, 0, or more than 0, as `a` is less than, equal to, or more than `b`."""
     kind, other = type(a), type(b)
-    if kind is int and other is int:
-        return int(a - b)
+    if kind in _EXACT and other in _EXACT:
+        return _sign(a, b)
     if kind is str and other is str:
         return int(a > b) - int(a < b)
     if kind in NUMBERS or other in NUMBERS:
