@@ -42,10 +42,10 @@ from chainwatch.stream.hub import Hub
 from chainwatch.wiring import demonstration
 
 
-def run(settings: Settings, load: Load, *, demo: bool, seed: int, insecure: bool) -> int:
+def run(settings: Settings, load: Load, *, source: str | None, demo: bool, seed: int, insecure: bool) -> int:
     """
-    Run until SIGTERM or ^C; the exit code. `load` reads the settings again, at SIGHUP. `ChainwatchError` where it
-    cannot start, or cannot go on.
+    Run until SIGTERM or ^C; the exit code. `load` reads the settings again, at SIGHUP; `source` says where they are
+    from. `ChainwatchError` where it cannot start, or cannot go on.
     """
     try:
         import uvloop
@@ -59,11 +59,11 @@ def run(settings: Settings, load: Load, *, demo: bool, seed: int, insecure: bool
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     descriptors.take(settings.server.max_connections)
-    runner(_serve(settings, load, demo=demo, seed=seed, insecure=insecure))
+    runner(_serve(settings, load, source=source, demo=demo, seed=seed, insecure=insecure))
     return 0
 
 
-async def _serve(settings: Settings, load: Load, *, demo: bool, seed: int, insecure: bool) -> None:
+async def _serve(settings: Settings, load: Load, *, source: str | None, demo: bool, seed: int, insecure: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,6 +84,9 @@ async def _serve(settings: Settings, load: Load, *, demo: bool, seed: int, insec
                 hint='make a key with `chainwatch keys create NAME`, or listen on "127.0.0.1"; give --insecure if '
                 "everyone who can reach the address may read and publish",
             )
+        if source is not None:
+            chains = [chain.name for chain in settings.chains]
+            structlog.get_logger().info("configuration", file=source, chains=chains)
         options = settings.log
         log = await open_log(
             options.path,

@@ -48,8 +48,6 @@ def serve(
     on http://...", once streams can be opened; all else goes to stderr. SIGTERM and ^C end it gracefully; at SIGHUP it
     reads its configuration again, and every stream stays open.
     """
-    import structlog
-
     from chainwatch import config, logs
 
     # It would end the daemon before that can hear it; it is let through when it can.
@@ -76,11 +74,8 @@ def serve(
         return found
 
     settings = load()
-    told = structlog.get_logger()
-    if not demo:
-        chains = [chain.name for chain in settings.chains]
-        told.info("configuration", file=str(path) if path else "built in: public Ethereum endpoints", chains=chains)
 
     from chainwatch import daemon
 
-    return daemon.run(settings, load, demo=demo, seed=seed, insecure=insecure)
+    source = None if demo else str(path) if path else "built in: public Ethereum endpoints"
+    return daemon.run(settings, load, source=source, demo=demo, seed=seed, insecure=insecure)
