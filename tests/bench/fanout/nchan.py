@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -83,7 +85,10 @@ class Nginx:
                 port=self.port,
             )
         )
-        self._popen = subprocess.Popen([nginx, "-p", self._folder, "-c", configuration, "-e", "error.log"])
+        self._popen = subprocess.Popen(
+            [nginx, "-p", self._folder, "-c", configuration, "-e", "error.log"],
+            preexec_fn=_end_with_us,  # noqa: PLW1509 - no thread runs while a server starts
+        )
         self.pid = self._worker()
         self._made = 0
         self._publishing: threading.Thread | None = None
@@ -136,6 +141,11 @@ class Nginx:
                 _publish(connection, *given)
         except BaseException as problem:  # noqa: BLE001 - whoever waits is told
             self._problem = problem
+
+
+def _end_with_us() -> None:
+    """In the child: have the kernel end it when the bench is killed (PR_SET_PDEATHSIG); the others read our pipes."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _publish(connection: socket.socket, numbers: range, rate: int, batch: int, addresses: int) -> None:

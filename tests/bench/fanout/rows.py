@@ -25,6 +25,8 @@ class Scale(NamedTuple):
     """How long a run is."""
 
     rounds: int
+    few: int
+    """Rounds of a stage in which somebody takes half a minute."""
     seconds: int
     """Of a stage with a pace."""
     burst: int
@@ -33,10 +35,12 @@ class Scale(NamedTuple):
     """Events past dead readers."""
     patience: float
     """Seconds that the living may wait for them, then it is `not done`."""
+    unjudged: frozenset[int] = frozenset()
+    """Rows whose bar is for more events than there are here: they only show that everything arrives."""
 
 
-FULL: Final = Scale(rounds=3, seconds=5, burst=10_000, flood=30_000, patience=60)
-QUICK: Final = Scale(rounds=1, seconds=2, burst=2_000, flood=6_000, patience=12)
+FULL: Final = Scale(rounds=3, few=2, seconds=5, burst=10_000, flood=30_000, patience=60)
+QUICK: Final = Scale(rounds=1, few=1, seconds=2, burst=2_000, flood=6_000, patience=12, unjudged=frozenset({3, 5, 9}))
 
 
 class Row(NamedTuple):
@@ -166,7 +170,7 @@ def ten_thousand(scale: Scale) -> Iterator[Row]:
         some = {name: stack.enter_context(servers.ALL[name]()) for name in names}
         append = _append_cost(some[OURS], 20)
         loads = {name: opened(server, stack) for name, server in some.items()}
-        for _ in range(scale.rounds):
+        for _ in range(scale.few):
             for name, server in some.items():
                 runs[name].append(at_pace(server, loads[name], 20 * scale.seconds, 20))
     with contextlib.ExitStack() as stack:  # alone, few events: it is ten times slower than the pace
@@ -199,7 +203,7 @@ def burst(scale: Scale) -> Iterator[Row]:
             some = {name: stack.enter_context(servers.ALL[name]()) for name in rates}
             for server in some.values():
                 server.publish(events, batch=16)
-            for _ in range(scale.rounds):
+            for _ in range(scale.few):
                 for name, server in some.items():
                     with Load(server.port, streams, server.stored) as load:
                         load.connect()
@@ -215,6 +219,7 @@ def dead_readers(scale: Scale) -> Iterator[Row]:
     """200 of 300 never read."""
     took: dict[str, float] = {}
     grown: dict[str, int] = {}
+    shares: dict[str, float] = {}
     done: dict[str, bool] = {}
     for name in (OURS, NCHAN):
         with servers.ALL[name]() as server, Load(server.port, 300, server.live, dead=200) as load:
@@ -228,11 +233,12 @@ def dead_readers(scale: Scale) -> Iterator[Row]:
             seen = load.until(scale.flood, scale.patience)
             done[name] = seen.events == scale.flood * load.living
             took[name] = (seen.last if done[name] else time.monotonic()) - began
+            shares[name] = seen.events / (scale.flood * load.living)
             grown[name] = server.peak() - before
             if done[name]:
                 server.paced()
     assert done[OURS], "the living did not get everything"
-    late = "" if done[NCHAN] else f" (not done: {NCHAN} was given up after that)"
+    late = "" if done[NCHAN] else f" (given up then, with {shares[NCHAN]:.0%} done)"
     what = f"200 of 300 readers dead, {scale.flood:,} events: "
     detail = "s: " + " ".join(f"{name} {seconds:.2f}" for name, seconds in took.items()) + late
     yield at_least(5, what + "time for the living", NCHAN, took[NCHAN] / took[OURS], 30, detail)
