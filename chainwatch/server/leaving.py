@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+from functools import partial
 from typing import Final
 
 import structlog
@@ -104,7 +105,12 @@ class Departures:
         task = asyncio.get_running_loop().create_task(self._linger(stream, watched, sock), name="agents:linger")
         watched.agent.ending = task
         self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        task.add_done_callback(partial(self._ended, watched.agent))
+
+    def _ended(self, agent: Agent, task: asyncio.Task[None]) -> None:
+        self._endings.discard(task)
+        if agent.ending is task:
+            agent.ending = None
 
     async def _linger(self, stream: Stream, watched: _Watched, sock: socket.socket) -> None:
         """Ask until all has arrived; the kernel has no event for that."""

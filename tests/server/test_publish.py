@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 from hypothesis import given, strategies as st
-from server.house import ALICE, BOB, USDC, VOCABULARY
+from server.house import ALICE, BOB, USDC, VOCABULARY, block
 from server.sending import post
 from server.test_access import holding, key
 
@@ -63,6 +63,25 @@ async def test_custom_is_every_custom_type_also_one_that_is_first_published_late
     assert await replayed.numbers(2) == [0, 1]
     page = await (await house.ask("/events/history?types=custom")).json()
     assert [event["type"] for event in page["events"]] == ["deploy", "rollback"]
+
+
+async def test_a_key_for_custom_types_sees_one_that_is_first_published_later_and_no_other_type(serve):
+    limited, sender = key("limited", types=("custom",)), key("sender", can="send")
+    house = await serve(ring=Keyring([limited, sender]))
+    everything = await house.stream("/events", holding(limited))
+    later = await house.stream("/events?types=custom:later", holding(limited))
+    assert (await house.ask("/events?types=block", holding(limited))).status == 403
+    await house.tell(block(1))
+    for number, kind in ((2, "sooner"), (3, "later")):
+        assert (await post(house, f"/events/{kind}", {"number": number}, holding(sender))).status == 201
+    assert await everything.numbers(2) == [2, 3]
+    assert await later.numbers(1) == [3]
+    page = await (await house.ask("/events/history", holding(limited))).json()
+    assert [event["type"] for event in page["events"]] == ["sooner", "later"]
+    one = key("one", types=("custom:later",))
+    house.context.sessions.change(Keyring([one, sender]))
+    refused = await house.ask("/events?types=custom", holding(one))
+    assert (refused.status, (await refused.json())["value"]) == (403, "custom")
 
 
 # --- what a body says, and what it must not ---
@@ -140,30 +159,31 @@ async def test_what_was_posted_is_what_every_reader_gets(house):
 # --- what is refused ---
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "headers", "status", "words"),
-    [
-        ("/events/Deploy", {}, {}, 400, "no name for a type"),
-        ("/events/9to5", {}, {}, 400, "no name for a type"),
-        ("/events/" + "a" * 65, {}, {}, 400, "no name for a type"),
-        ("/events/d%C3%A9ploy", {}, {}, 400, "no name for a type"),
-        ("/events/deploy?since=now", {}, {}, 400, "unknown parameter 'since'"),
-        ("/events/deploy", [], {}, 400, "a list"),
-        ("/events/deploy", {}, {"Content-Type": "text/plain"}, 415, "text/plain"),
-        ("/events/deploy", {}, {"Content-Type": "application/x-www-form-urlencoded"}, 415, "not JSON"),
-        ("/events/deploy", {}, {"Content-Type": "application/json; charset=latin1"}, 415, "latin1"),
-        ("/events/deploy", {"a": "." * 65_536}, {}, 413, "65536"),
-        ("/events/deploy", {}, {"Origin": "http://evil.example"}, 403, "evil.example"),
-        ("/events/deploy", {}, {"Idempotency-Key": "two words"}, 400, "Idempotency-Key"),
-        ("/events/deploy", {}, {"Idempotency-Key": "k" * 256}, 400, "Idempotency-Key"),
-        ("/events/deploy", {}, {"Idempotency-Key": "k\u00e9"}, 400, "Idempotency-Key"),
-    ],
-)
-async def test_a_request_that_cannot_be_meant_is_refused_with_its_reason(house, path, body, headers, status, words):
-    answer = await post(house, path, body, headers)
-    told = await answer.json()
-    assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
-    assert words in told["detail"]
+BAD = [
+    ("/events/Deploy", {}, {}, 400, "no name for a type"),
+    ("/events/9to5", {}, {}, 400, "no name for a type"),
+    ("/events/" + "a" * 65, {}, {}, 400, "no name for a type"),
+    ("/events/d%C3%A9ploy", {}, {}, 400, "no name for a type"),
+    ("/events/deploy?since=now", {}, {}, 400, "unknown parameter 'since'"),
+    ("/events/deploy", [], {}, 400, "a list"),
+    ("/events/deploy", {}, {"Content-Type": "text/plain"}, 415, "text/plain"),
+    ("/events/deploy", {}, {"Content-Type": "application/x-www-form-urlencoded"}, 415, "not JSON"),
+    ("/events/deploy", {}, {"Content-Type": "application/json; charset=latin1"}, 415, "latin1"),
+    ("/events/deploy", {"a": "." * 65_536}, {}, 413, "65536"),
+    ("/events/deploy", {}, {"Origin": "http://evil.example"}, 403, "evil.example"),
+    ("/events/deploy", {}, {"Idempotency-Key": "two words"}, 400, "Idempotency-Key"),
+    ("/events/deploy", {}, {"Idempotency-Key": "k" * 256}, 400, "Idempotency-Key"),
+    ("/events/deploy", {}, {"Idempotency-Key": "k\u00e9"}, 400, "Idempotency-Key"),
+]
+
+
+async def test_a_request_that_cannot_be_meant_is_refused_with_its_reason(house):
+    for path, body, headers, status, words in BAD:
+        answer = await post(house, path, body, headers)
+        told = await answer.json()
+        row = (path, headers, told)
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json"), row
+        assert words in told["detail"], row
     assert house.log.head == 0
 
 
