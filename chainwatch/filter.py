@@ -47,6 +47,10 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     """Custom types that were published."""
 
 
+class Unknown(UsageError):
+    """A word that names nothing in this daemon, though it could name something in another: `parameter` says of what."""
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed filter. An empty set asks nothing. Equal filters are equal values, so streams can share their work."""
 
@@ -276,7 +280,7 @@ def _where(given: Sequence[str], types: frozenset[str]) -> Where | None:
     return compile_where(given[0], types)
 
 
-def unknown(what: str, word: str, known: Iterable[str], parameter: str) -> UsageError:
+def unknown(what: str, word: str, known: Iterable[str], parameter: str) -> Unknown:
     names = sorted(known)
     folded = {name.lower(): name for name in names}
     lower = word.lower()
@@ -284,7 +288,7 @@ def unknown(what: str, word: str, known: Iterable[str], parameter: str) -> Usage
     close = [name for name in folded if {lower, lower.removesuffix("s")} & {*name.split("_")}]
     close = close or difflib.get_close_matches(lower, folded, n=1, cutoff=0.5)
     hint = "" if close else (f"there is: {', '.join(names)}" if names else f"no {what} is configured")
-    return UsageError(
+    return Unknown(
         f"unknown {what} {word!r}",
         parameter=parameter,
         value=word,

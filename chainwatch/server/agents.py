@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import time
 from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
@@ -21,7 +20,7 @@ from aiohttp import web
 from chainwatch.errors import LogError, UsageError
 from chainwatch.event import rfc3339
 from chainwatch.log import Cursor, parse_cursor
-from chainwatch.server import asking, durable, parameters, posted, streams
+from chainwatch.server import asking, durable, posted, streams
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT
 from chainwatch.server.leaving import Departures
@@ -185,11 +184,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 def _parsed(request: web.Request, words: dict[str, list[str]], last_event_id: str = "") -> Asked:
     """What these words ask for now, narrowed to what their owner may see."""
-    vocabulary = request.app[CONTEXT].vocabulary()
     pairs = [(name, text) for name, texts in words.items() for text in texts]
-    now = int(time.time() * 1000)
-    asked = parameters.stream(pairs, vocabulary, now=now, last_event_id=last_event_id, names=True)
-    return msgspec.structs.replace(asked, wanted=request[PRINCIPAL].narrow(asked.wanted, vocabulary))
+    return asking.parsed(request, pairs, last_event_id, names=True)
 
 
 def _check_names(query: Iterable[tuple[str, str]], agent: str) -> None:

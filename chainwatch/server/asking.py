@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
 
+from chainwatch.filter import Vocabulary
 from chainwatch.server import parameters
 from chainwatch.server.access import without_key
 from chainwatch.server.context import CONTEXT
@@ -25,24 +27,33 @@ def query(request: web.Request) -> list[tuple[str, str]]:
 
 def stream(request: web.Request, only: str | None = None) -> Asked:
     """The stream that is asked for; 400 and 403 are said here. `only`: the type or category of a route of its own."""
-    context = request.app[CONTEXT]
-    vocabulary = context.vocabulary()
-    asked = parameters.stream(
-        query(request),
-        vocabulary,
-        now=int(time.time() * 1000),
-        last_event_id=request.headers.get("Last-Event-ID", ""),
-        only=only,
-    )
-    wanted = request[PRINCIPAL].narrow(asked.wanted, vocabulary)
-    return msgspec.structs.replace(asked, wanted=wanted)
+    return parsed(request, query(request), request.headers.get("Last-Event-ID", ""), only=only)
+
+
+def parsed(
+    request: web.Request,
+    pairs: Sequence[tuple[str, str]],
+    last_event_id: str = "",
+    *,
+    only: str | None = None,
+    names: bool = False,
+) -> Asked:
+    """What these parameters ask for now, in the words that the asker knows, narrowed to what they may see."""
+    vocabulary, principal, now = request.app[CONTEXT].vocabulary(), request[PRINCIPAL], int(time.time() * 1000)
+
+    def ask(words: Vocabulary) -> Asked:
+        return parameters.stream(pairs, words, now=now, last_event_id=last_event_id, only=only, names=names)
+
+    asked = principal.understand(ask, vocabulary)
+    return msgspec.structs.replace(asked, wanted=principal.narrow(asked.wanted, vocabulary))
 
 
 def page(request: web.Request) -> Page:
     """The page of history that is asked for."""
-    vocabulary = request.app[CONTEXT].vocabulary()
-    found = parameters.history(query(request), vocabulary, now=int(time.time() * 1000))
-    return msgspec.structs.replace(found, wanted=request[PRINCIPAL].narrow(found.wanted, vocabulary))
+    vocabulary, principal, now = request.app[CONTEXT].vocabulary(), request[PRINCIPAL], int(time.time() * 1000)
+    pairs = query(request)
+    found = principal.understand(lambda words: parameters.history(pairs, words, now=now), vocabulary)
+    return msgspec.structs.replace(found, wanted=principal.narrow(found.wanted, vocabulary))
 
 
 def address(request: web.Request) -> str:

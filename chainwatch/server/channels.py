@@ -69,14 +69,13 @@ def parse(
 ) -> Asked:
     """The stream of that resource for `principal`. `Problem` and `UsageError` as for `resolve` and any query."""
     part = resolve(channel, resource, vocabulary, principal)
-    asked = parameters.stream(
-        query,
-        vocabulary,
-        now=int(time.time() * 1000),
-        last_event_id=last_event_id,
-        only={"type": resource, "price": "price_update"}.get(channel),
-        names=True,
-    )
+    query, now = [*query], int(time.time() * 1000)
+    only = {"type": resource, "price": "price_update"}.get(channel)
+
+    def ask(words: Vocabulary) -> Asked:
+        return parameters.stream(query, words, now=now, last_event_id=last_event_id, only=only, names=True)
+
+    asked = principal.understand(ask, vocabulary)
     wanted = principal.narrow(within(asked.wanted, part, channel), vocabulary)
     return msgspec.structs.replace(asked, wanted=wanted)
 
@@ -97,7 +96,7 @@ def resolve(channel: str, resource: str, vocabulary: Vocabulary, principal: Prin
     if key is None or not _is_limited(key, channel):
         return _meaning(channel, resource, vocabulary)
     try:
-        part = _meaning(channel, resource, _known_to(key, vocabulary))
+        part = _meaning(channel, resource, principal.known(vocabulary))
         principal.narrow(part, vocabulary)
     except (UsageError, Problem):
         raise Problem(403, f"this key may not see {channel} {resource}", more={"value": resource}) from None
@@ -114,29 +113,6 @@ def _is_limited(key: Key, channel: str) -> bool:
         case "price":
             return bool(key.types or key.chains)
     return bool(key.chains)
-
-
-def _known_to(key: Key, vocabulary: Vocabulary) -> Vocabulary:
-    """The words for what is within its scope."""
-    if not (key.chains or key.addresses):
-        return vocabulary
-    may = frozenset(key.chains or vocabulary.chains)
-    wallets: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for name, (address, chains) in vocabulary.wallets.items():
-        seen = tuple(chain for chain in chains if chain in may)
-        if bool(seen) is bool(chains) and (not key.addresses or address in key.addresses):
-            wallets[name] = (address, seen)
-    tokens: dict[str, tuple[tuple[str, str], ...]] = {}
-    for symbol, meant in vocabulary.tokens.items():
-        if pairs := tuple(pair for pair in meant if pair[0] in may):
-            tokens[symbol] = pairs
-    return msgspec.structs.replace(
-        vocabulary,
-        chains=tuple(chain for chain in vocabulary.chains if chain in may),
-        tokens=tokens,
-        wallets=wallets,
-        prices=tuple(price for price in vocabulary.prices if not key.chains or price[2] in may),
-    )
 
 
 def _meaning(channel: str, resource: str, vocabulary: Vocabulary) -> Filter:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from chainwatch.filter import Vocabulary
 from chainwatch.server import body, ops, parameters, posted
 from chainwatch.server.ops import Op, Wrong
 from chainwatch.server.parameters import Asked
@@ -71,9 +72,13 @@ async def _subscribe(connection: Connection, op: ops.Subscribe) -> None:
 
 def _asked(connection: Connection, op: ops.Subscribe) -> Asked:
     """What it asks for, with the asker's scope laid over it."""
-    vocabulary = connection.context.vocabulary()
-    asked = parameters.stream(op.query, vocabulary, now=int(time.time() * 1000), known=parameters.SOCKET)
-    return msgspec.structs.replace(asked, wanted=connection.principal.narrow(asked.wanted, vocabulary))
+    vocabulary, principal, now = connection.context.vocabulary(), connection.principal, int(time.time() * 1000)
+
+    def ask(words: Vocabulary) -> Asked:
+        return parameters.stream(op.query, words, now=now, known=parameters.SOCKET)
+
+    asked = principal.understand(ask, vocabulary)
+    return msgspec.structs.replace(asked, wanted=principal.narrow(asked.wanted, vocabulary))
 
 
 def _subscription(connection: Connection, name: str) -> Subscription:

@@ -8,13 +8,13 @@ replay, history, WebSocket and agents obey it because they obey the filter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import Interest
-from chainwatch.filter import Filter, Vocabulary, has_type, resolve_types
+from chainwatch.filter import Filter, Unknown, Vocabulary, has_type, resolve_types
 from chainwatch.keys import Key
 from chainwatch.server.problem import Problem
 
@@ -22,7 +22,11 @@ EVERYTHING: Final = frozenset({"read", "send", "admin"})
 NOTHING: Final = frozenset({"\0"})
 """A type, chain or address that no event has: for an allow-list none of whose words means anything any more."""
 
+_T = TypeVar("_T")
 _LISTED: Final = 8  # words of an allow-list that an error repeats
+_OF_CHAINS: Final = ("chains", "token")
+_OF_TYPES: Final = ("filters", "types", "type")
+"""Parameters whose words a key that is limited to some chains, or types, may not find out by trying them."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -64,6 +68,56 @@ class Principal(msgspec.Struct, frozen=True):
             chains=_within("chain", wanted.chains, frozenset(key.chains)),
             addresses=_within("address", wanted.addresses, frozenset(address.lower() for address in key.addresses)),
         )
+
+    def known(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The words for what is within their scope. To whoever is limited, an error must not list the others."""
+        key = self.key
+        if key is None or not self.limited:
+            return vocabulary
+        may, allowed = frozenset(key.chains or vocabulary.chains), self.types(vocabulary)
+        wallets: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for name, (address, chains) in vocabulary.wallets.items():
+            seen = tuple(chain for chain in chains if chain in may)
+            if bool(seen) is bool(chains) and (not key.addresses or address in key.addresses):
+                wallets[name] = (address, seen)
+        tokens: dict[str, tuple[tuple[str, str], ...]] = {}
+        for symbol, meant in vocabulary.tokens.items():
+            if pairs := tuple(pair for pair in meant if pair[0] in may):
+                tokens[symbol] = pairs
+        custom = () if key.chains else vocabulary.custom  # what is published belongs to no chain
+        return msgspec.structs.replace(
+            vocabulary,
+            chains=tuple(chain for chain in vocabulary.chains if chain in may),
+            tokens=tokens,
+            wallets=wallets,
+            prices=tuple(price for price in vocabulary.prices if not key.chains or price[2] in may),
+            custom=frozenset(kind for kind in custom if not allowed or has_type(allowed, kind)),
+        )
+
+    def understand(self, ask: Callable[[Vocabulary], _T], vocabulary: Vocabulary) -> _T:
+        """
+        What `ask` makes of a question in the words that they know. `Problem` 403 for a word of what they are limited
+        in, whether or not it names something beyond their scope; else whatever `ask` raises.
+        """
+        known = self.known(vocabulary)
+        try:
+            return ask(known)
+        except Unknown as error:
+            key = self.key
+            if key is None or not self.limited:
+                raise
+            if error.parameter in ((*_OF_CHAINS,) if key.chains else ()) + ((*_OF_TYPES,) if key.types else ()):
+                what = {"chains": "chain", "token": "token"}.get(error.parameter, "type")
+                more = {"parameter": error.parameter, "value": error.value, "nearest": error.nearest}
+                detail = f"this key may not see {what} {error.value}"
+                raise Problem(403, detail, more={**more, "hint": error.hint}) from None
+            # What others publish, and which tokens are followed, is not for a key of some addresses to read in a hint.
+            if known.custom and error.parameter in _OF_TYPES:
+                return ask(msgspec.structs.replace(known, custom=frozenset()))
+            if error.parameter == "token":
+                hint = "the address of a contract can be given as well"
+                raise UsageError(error.what, parameter="token", value=error.value, hint=hint) from None
+            raise
 
     def types(self, vocabulary: Vocabulary) -> frozenset[str]:
         """The types of the key's allow-list; empty: it has none."""
