@@ -167,6 +167,14 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise Problem(
             403, f"the origin {origin!r} is not in server.allowed_origins", more={"value": origin}, close=True
         )
+    if not access.closed and "*" not in settings.allowed_origins:
+        # One that is told an agent's events moves its cursor, or takes its stream from whom it belongs to.
+        changes = request.match_info.handler is agents.stream
+        if origins.is_of_another_site(request.headers, changes=changes):
+            hint = "a page asks by fetch or EventSource, from an origin in server.allowed_origins"
+            raise Problem(
+                403, "a page of another site asks for this without its origin", more={"hint": hint}, close=True
+            )
     if request.method == "OPTIONS":
         return _preflight(request)
     if request.method in ("GET", "HEAD") and request.body_exists:

@@ -3,14 +3,15 @@ Which web pages may ask: names of this host, origins. Pure.
 
 A web page can make a browser send requests to a loopback address. Where it names the daemon by its own origin, `Origin`
 tells; where it has its own name resolve to 127.0.0.1 (DNS rebinding), it is the same origin to the browser, and only
-`Host` tells. Without keys these two checks are all that keeps a page from reading what somebody watches.
+`Host` tells. An `<img>` or a link sends no `Origin`; what it was for is in `Sec-Fetch-*` (Fetch Metadata). Without keys
+these checks are all that keeps a page from reading what somebody watches, or from taking over their durable streams.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+)(?::[0-9]{1,5})?")
@@ -43,3 +44,15 @@ def is_same_origin(origin: str, host: str) -> bool:
 def is_allowed(origin: str, allowed: Collection[str]) -> bool:
     """Whether the configuration names this origin; `*` names all."""
     return "*" in allowed or origin.lower() in {name.lower().rstrip("/") for name in allowed}
+
+
+def is_of_another_site(headers: Mapping[str, str], *, changes: bool) -> bool:
+    """
+    Whether a page of another site (another port of this machine is one, too) makes a browser ask this without saying
+    its origin, as an image, a frame or a script does. A link may be followed, unless what it leads to `changes`
+    something.
+    """
+    if headers.get("Origin") or headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return False
+    followed = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+    return changes or not followed

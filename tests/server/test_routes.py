@@ -105,6 +105,32 @@ async def test_a_foreign_origin_is_refused_and_an_allowed_one_may_read(serve):
     assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (400, "https://app.example")
 
 
+IMAGE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+LINK = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/stream/mine?ack=auto", IMAGE, 403),
+        ("/stream/mine?ack=auto", IMAGE | {"Sec-Fetch-Site": "same-site"}, 403),
+        ("/stream/mine?ack=auto", LINK, 403),
+        ("/events", IMAGE, 403),
+        ("/health", LINK | {"Sec-Fetch-Dest": "iframe"}, 403),
+        ("/health", LINK, 200),
+        ("/health", IMAGE | {"Sec-Fetch-Site": "none"}, 200),
+        ("/health", IMAGE | {"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+async def test_a_page_of_another_site_cannot_ask_by_an_image_or_a_link(house, path, headers, status):
+    assert (await house.ask(path, headers)).status == status
+
+
+async def test_an_image_of_another_site_is_no_matter_where_keys_or_all_origins_are(serve):
+    house = await serve(allowed_origins=("*",))
+    assert (await house.ask("/health", IMAGE)).status == 200
+
+
 async def test_a_preflight_tells_what_is_possible(serve):
     house = await serve(allowed_origins=("*",))
     answer = await house.ask("/events/stream", {"Origin": "https://app.example"}, method="OPTIONS")
