@@ -28,9 +28,10 @@ from chainwatch.server import (
     streams,
     ws,
 )
-from chainwatch.server.access import ANYBODY
+from chainwatch.server.access import ANYBODY, Access
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
+from chainwatch.server.principal import Principal
 from chainwatch.server.problem import Problem
 from chainwatch.server.sockets import SOCKETS, Sockets
 
@@ -183,15 +184,23 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if needs is None:
         request[PRINCIPAL] = ANYBODY
     else:
-        request[PRINCIPAL] = principal = access.identify(request.headers, request.query.items())
-        if needs and not principal.may(needs):
-            raise Problem(
-                403,
-                f"the key {principal.name} may not {needs}",
-                more={"hint": f"chainwatch keys create NAME --can {needs} makes one that may"},
-            )
+        request[PRINCIPAL] = _who(request, access, needs)
         await body.receive(request)
+        if not access.holds(request[PRINCIPAL]):  # the body took its time, and the key ended or changed meanwhile
+            request[PRINCIPAL] = _who(request, access, needs)
     return await handler(request)
+
+
+def _who(request: web.Request, access: Access, needs: str) -> Principal:
+    """Whoever sends this, and may."""
+    principal = access.identify(request.headers, request.query.items())
+    if needs and not principal.may(needs):
+        raise Problem(
+            403,
+            f"the key {principal.name} may not {needs}",
+            more={"hint": f"chainwatch keys create NAME --can {needs} makes one that may"},
+        )
+    return principal
 
 
 def _hosts(request: web.Request) -> Iterator[str]:

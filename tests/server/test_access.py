@@ -221,6 +221,20 @@ async def test_a_key_that_is_revoked_while_its_stream_opens_opens_nothing(serve,
     assert [message.event for message in await answer.rest()] == ["connect", "complete"]
 
 
+async def test_a_key_that_is_revoked_while_a_body_comes_publishes_nothing(serve):
+    sender = key("sender", can="send")
+    house = await serve(ring=Keyring([sender]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    head = f"POST /events/note HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {text(sender)}\r\nContent-Length: 2\r\n"
+    writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+    house.context.sessions.change(Keyring())
+    writer.write(b"{}")
+    assert b" 401 " in await reader.readuntil(b"\r\n")
+    assert house.log.head == 0
+    writer.close()
+
+
 async def test_limits_of_a_key_and_of_an_address_are_429_and_never_for_who_comes_back(serve):
     house = await serve(ring=Keyring([READER]), max_connections_per_key=1)
     await house.tell(block(1), block(2))
