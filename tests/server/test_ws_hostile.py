@@ -132,39 +132,39 @@ async def test_many_who_are_behind_share_what_is_read_and_written(house):
 # --- broken frames ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        (b"\x81\x04ping", 1002),  # not masked
-        (b"\xc1\x80\0\0\0\0", 1002),  # a reserved bit: nothing is compressed
-        (b"\x83\x80\0\0\0\0", 1002),  # an unknown opcode
-        (b"\x09\x80\0\0\0\0", 1002),  # a ping in parts
-        (b"\x89\xfe\x00\x80\0\0\0\0", 1002),  # a ping of 128 bytes
-        (b"\x80\x80\0\0\0\0", 1002),  # goes on with nothing
-        (frame(b"{", fin=False) + frame(b"}"), 1002),
-        (frame(b"\xff\xfe"), 1007),
-        (frame(b"\xe2\x82", fin=False) + frame(b"\x28", Opcode.CONT), 1007),
-        (b"\x81\xff\x00\x00\x00\x00\x40\x00\x00\x00\0\0\0\0", 1009),  # 1 GiB is to come
-        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
-        (frame(b" " * (LARGEST + 1)), 1009),
-        (frame(b" " * (LARGEST - 9), fin=False) + frame(b" " * 10, Opcode.CONT), 1009),
-        (b"\x88\x82\0\0\0\0\x00\x00", 1002),  # a close with a code that is none
-        (b"\x88\x81\0\0\0\0\x03", 1002),
-    ],
+BROKEN = (
+    (b"\x81\x04ping", 1002),  # not masked
+    (b"\xc1\x80\0\0\0\0", 1002),  # a reserved bit: nothing is compressed
+    (b"\x83\x80\0\0\0\0", 1002),  # an unknown opcode
+    (b"\x09\x80\0\0\0\0", 1002),  # a ping in parts
+    (b"\x89\xfe\x00\x80\0\0\0\0", 1002),  # a ping of 128 bytes
+    (b"\x80\x80\0\0\0\0", 1002),  # goes on with nothing
+    (frame(b"{", fin=False) + frame(b"}"), 1002),
+    (frame(b"\xff\xfe"), 1007),
+    (frame(b"\xe2\x82", fin=False) + frame(b"\x28", Opcode.CONT), 1007),
+    (b"\x81\xff\x00\x00\x00\x00\x40\x00\x00\x00\0\0\0\0", 1009),  # 1 GiB is to come
+    (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
+    (frame(b" " * (LARGEST + 1)), 1009),
+    (frame(b" " * (LARGEST - 9), fin=False) + frame(b" " * 10, Opcode.CONT), 1009),
+    (b"\x88\x82\0\0\0\0\x00\x00", 1002),  # a close with a code that is none
+    (b"\x88\x81\0\0\0\0\x03", 1002),
 )
-async def test_broken_frames_end_the_connection_with_the_reason(house, sent, code):
-    raw = await Raw.open(house)
-    raw.say("subscribe", "a")
-    await raw.next()
-    with capture_logs() as logs:
-        raw.send(sent)
-        await asyncio.sleep(0)
-        raw.send(frame(b'{"op": "ping"}') * 1000)
-        assert await raw.closed() == code
-        raw.writer.close()
-        await house.until(lambda: not house.runner.app[SOCKETS].connections)
-    assert [line["event"] for line in logs] == ["websocket closed"]
-    assert not house.context.followers.open
+
+
+async def test_broken_frames_end_the_connection_with_the_reason(house):
+    for sent, code in BROKEN:
+        raw = await Raw.open(house)
+        raw.say("subscribe", "a")
+        await raw.next()
+        with capture_logs() as logs:
+            raw.send(sent)
+            await asyncio.sleep(0)
+            raw.send(frame(b'{"op": "ping"}') * 1000)
+            assert await raw.closed() == code, sent
+            raw.writer.close()
+            await house.until(lambda: not house.runner.app[SOCKETS].connections)
+        assert [line["event"] for line in logs] == ["websocket closed"]
+        assert not house.context.followers.open
 
 
 async def test_whoever_goes_on_behind_a_broken_frame_is_cut(house):
@@ -207,18 +207,18 @@ async def test_a_message_of_endless_empty_parts_costs_nothing(house):
     raw.cut()
 
 
-@pytest.mark.parametrize("sent", [b"x", b"\x81", b"\x81\xfe", frame(b'{"op": "ping"}')[:-1], frame(b"x", fin=False)])
-async def test_a_client_that_leaves_in_the_middle_of_a_frame_leaves_nothing(house, sent):
-    raw = await Raw.open(house)
-    raw.say("subscribe", "a")
-    await raw.next()
-    with capture_logs() as logs:
-        raw.send(sent)
-        raw.writer.write_eof()
-        await house.until(lambda: not house.runner.app[SOCKETS].connections)
-    assert [line["event"] for line in logs] == ["websocket closed"]
-    assert not house.context.followers.open
-    raw.cut()
+async def test_a_client_that_leaves_in_the_middle_of_a_frame_leaves_nothing(house):
+    for sent in (b"x", b"\x81", b"\x81\xfe", frame(b'{"op": "ping"}')[:-1], frame(b"x", fin=False)):
+        raw = await Raw.open(house)
+        raw.say("subscribe", "a")
+        await raw.next()
+        with capture_logs() as logs:
+            raw.send(sent)
+            raw.writer.write_eof()
+            await house.until(lambda: not house.runner.app[SOCKETS].connections)
+        assert [line["event"] for line in logs] == ["websocket closed"]
+        assert not house.context.followers.open
+        raw.cut()
 
 
 async def test_binary_messages_and_nonsense_are_answered_and_the_connection_goes_on(house):
