@@ -146,12 +146,14 @@ class Server(web.Server):
 class Handler(RequestHandler):
     """One connection while it speaks HTTP."""
 
-    __slots__ = ("_address", "_answered", "_body", "_gone", "_unread", "ended")
+    __slots__ = ("_address", "_answered", "_body", "_gone", "_unread", "ended", "when_gone")
 
     def __init__(self, manager: Server, **more: Any) -> None:
         super().__init__(manager, **more)
         self.ended = False
         """The client has closed its half, and waits for an answer."""
+        self.when_gone: Callable[[], None] | None = None
+        """Called once when the connection is lost."""
         self._address: str | None = None
         self._answered = 0  # requests
         self._body: StreamReader = EMPTY_PAYLOAD  # of the newest request
@@ -185,6 +187,11 @@ class Handler(RequestHandler):
             self._address = None
         if self._gone is not None:
             self._gone.set()
+        if self.when_gone is not None:
+            self.when_gone()
+            self.when_gone = None
+        if not self._body.is_eof():  # whoever still reads it, or throws it away, need not wait
+            self._body.set_exception(ConnectionResetError("the client left"))
         super().connection_lost(exc)
 
     # --- what comes ---------------------------------------------------------------------------------------------------
@@ -273,6 +280,16 @@ class Handler(RequestHandler):
         told.headers["X-Content-Type-Options"] = "nosniff"
         told.force_close()
         return told
+
+
+def when_gone(request: web.Request, call: Callable[[], None]) -> None:
+    """Call this when the client of a long answer leaves, or now, where it has left already."""
+    protocol = request.protocol
+    if isinstance(protocol, Handler):
+        if protocol.ended or protocol.transport is None:
+            call()
+        else:
+            protocol.when_gone = call
 
 
 class _Unreadable(web.Response):

@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 from chainwatch.log import Entry, Log
 from chainwatch.payloads import PAYLOADS
-from chainwatch.server import edge
+from chainwatch.server import edge, posted
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.principal import Principal
@@ -76,6 +76,7 @@ def _kind(entry: Entry) -> tuple[str, str, bool]:
 
 async def metrics(request: web.Request) -> web.Response:
     """All series; of a key that is limited to some chains, types or addresses, those of its chains and types alone."""
+    posted.nothing_asked(request)
     collector = Everything(request.app[CONTEXT], request.app[COUNTED], request[PRINCIPAL], _server(request))
     if "application/openmetrics-text" in request.headers.get("Accept", ""):
         body, kind = openmetrics.generate_latest(collector), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from chainwatch import sse
+from chainwatch.server import edge, posted
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.limits import Full
@@ -24,6 +25,8 @@ from chainwatch.stream.stream import Stream
 
 LISTED: Final = 256
 """Streams that are told one by one; all are counted."""
+STALL: Final = 60.0
+"""Seconds after which a client is closed that takes no snapshot."""
 
 
 def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
@@ -108,6 +111,7 @@ TICKER = web.AppKey("ticker", Ticker)
 
 async def stats(request: web.Request) -> web.StreamResponse:
     """JSON; for whoever accepts an event stream, one snapshot a second."""
+    posted.nothing_asked(request)
     context, principal = request.app[CONTEXT], request[PRINCIPAL]
     if sse.MEDIA_TYPE not in request.headers.get("Accept", ""):
         return web.Response(
@@ -125,8 +129,13 @@ async def stats(request: web.Request) -> web.StreamResponse:
         stack.callback(seat.leave)
         stack.enter_context(context.sessions.open(principal, lambda _: ended.set()))
         stack.enter_context(contextlib.suppress(ConnectionError))  # the client left
+        edge.when_gone(request, ended.set)
         await response.prepare(request)
-        await _each_second(response, context, request.app[TICKER], principal, ended)
+        try:
+            await _each_second(response, context, request.app[TICKER], principal, ended)
+        except TimeoutError:  # it takes nothing any more
+            if request.transport is not None:
+                request.transport.abort()
     return response
 
 
@@ -138,7 +147,8 @@ async def _each_second(
     try:
         await response.write(sse.retry(context.hub.retry()))
         while not stopped.done() and not revoked.done():
-            await response.write(ticker.frame(principal))
+            async with asyncio.timeout(STALL):
+                await response.write(ticker.frame(principal))
             await asyncio.wait([stopped, revoked], timeout=1, return_when=asyncio.FIRST_COMPLETED)
         await response.write(sse.complete(retry_ms=context.hub.retry()))
     finally:

@@ -13,7 +13,7 @@ from server.house import House, block
 from server.test_access import READER, holding, key, text
 
 from chainwatch.keys import Keyring
-from chainwatch.server import body, descriptors, edge
+from chainwatch.server import body, descriptors, edge, stats
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -255,6 +255,30 @@ async def test_for_a_stream_a_closed_half_is_a_client_that_leaves(house):
     peer = await spoken(house, b"GET /events HTTP/1.1\r\n" + HOST + b"\r\n")
     peer.writer.write_eof()
     await peer.rest()
+    await empties(house)
+    assert house.context.gate.taken == 0
+
+
+async def test_who_leaves_the_statistics_gives_the_seat_back_at_once(house):
+    ask = b"GET /v1/stats HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n\r\n"
+    watching = await spoken(house, ask)
+    await watching.reader.readuntil(b"data: ")
+    leaving = await spoken(house, ask)
+    leaving.writer.write_eof()
+    await leaving.rest()
+    await house.until(lambda: house.context.gate.taken == 1, seconds=0.9)
+    watching.writer.transport.abort()
+    await house.until(lambda: house.context.gate.taken == 0, seconds=0.9)
+    await empties(house)
+
+
+async def test_who_takes_no_statistics_is_closed(house, monkeypatch):
+    monkeypatch.setattr(stats, "STALL", 0.2)
+    told = b"data: " + b"." * 8_000_000 + b"\n\n"
+    monkeypatch.setattr(stats.Ticker, "frame", lambda *_: told)
+    peer = await spoken(house, b"GET /v1/stats HTTP/1.1\r\n" + HOST + b"Accept: text/event-stream\r\n\r\n")
+    peer.writer.transport.pause_reading()
+    await house.until(lambda: house.context.gate.taken == 1)
     await empties(house)
     assert house.context.gate.taken == 0
 
