@@ -82,18 +82,24 @@ class Behind:
         while ready:
             stream, piece = ready.popleft()
             if stream.place is Place.READY:
-                if piece is None or stream.paused:
-                    self.step(stream)
-                else:
-                    self._give(stream, piece)
+                self.step(stream, piece)
             if clock() > until and ready:
                 self._loop.call_soon(self._pump)
                 return
         self._pumping = False
         self._pumped = clock()
 
-    def step(self, stream: Stream) -> None:
-        """Join, wait for a round to be over, take the next piece of the log, or have it read."""
+    def step(self, stream: Stream, piece: wire.Piece | None = None) -> None:
+        """Take the piece that was read for it; or join, wait for a round to be over, take the next, have it read."""
+        try:
+            if piece is None or stream.paused:
+                self._step(stream)
+            else:
+                self._give(stream, piece)
+        except Exception:  # noqa: BLE001 - one stream that cannot go on must not stop the others that are behind
+            self._hub.broken(stream)
+
+    def _step(self, stream: Stream) -> None:
         if stream.paused:
             stream.place = Place.PAUSED
         elif stream.cursor >= self._hub.flushed:
@@ -138,7 +144,7 @@ class Behind:
         if stream.place in (Place.CLOSING, Place.CLOSED):
             return
         if stream.paused or stream.cursor >= self._hub.flushed:
-            self.step(stream)
+            self._step(stream)
         else:
             self.put(stream)
 

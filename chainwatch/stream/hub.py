@@ -342,7 +342,7 @@ class Hub:
                             try:
                                 stream.transport.write(data)
                             except Exception:  # noqa: BLE001 - one broken transport must not end the others' round
-                                self._broken(stream)
+                                self.broken(stream)
                 if counts:
                     self.count_down(first, piece.events)
         written = time.time()
@@ -387,9 +387,10 @@ class Hub:
         try:
             stream.transport.write(data)
         except Exception:  # noqa: BLE001 - see _deliver
-            self._broken(stream)
+            self.broken(stream)
 
-    def _broken(self, stream: Stream) -> None:
-        _log.exception("a stream's transport failed", stream=stream.id)
+    def broken(self, stream: Stream) -> None:
+        """Cut a stream that cannot go on; its client resumes by its cursor. In an `except` block."""
+        _log.exception("a stream failed, and is cut", stream=stream.id)
         stream.reason = "broken"
         stream.transport.abort()

@@ -333,3 +333,24 @@ async def test_a_stream_that_was_let_in_just_before_a_shutdown_is_ended_too(hous
     answer = await house.stream("/events?since=1m")
     assert [message.event for message in await answer.rest()] == ["complete"]
     await house.until(lambda: not house.hub.streams)
+
+
+async def test_a_stream_that_cannot_go_on_is_cut_and_stops_no_other(house, monkeypatch):
+    await house.tell(block(1))
+    join = house.hub.join
+
+    def broken(stream):
+        if stream.wanted.types == {"price_update"}:
+            raise RuntimeError("a fault of ours")
+        join(stream)
+
+    monkeypatch.setattr(house.hub, "join", broken)
+    cut = await house.ask("/events?types=price_update")
+    others = [await house.stream("/events?since=earliest") for _ in range(3)]
+    for other in others:
+        assert await other.numbers(1) == [1]
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):  # no end in order
+        await cut.body()
+    await house.tell(block(2))
+    for other in others:
+        assert await other.numbers(1) == [2]
