@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -19,10 +19,10 @@ from aiohttp import web
 
 from chainwatch.errors import LogError, UsageError
 from chainwatch.event import rfc3339
-from chainwatch.log import Cursor, parse_cursor
+from chainwatch.log import Cursor, Log, parse_cursor
 from chainwatch.server import asking, durable, posted, streams
 from chainwatch.server.asking import PRINCIPAL
-from chainwatch.server.context import CONTEXT
+from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.leaving import Departures
 from chainwatch.server.parameters import STREAM, Asked
 from chainwatch.server.problem import Problem
@@ -85,8 +85,8 @@ async def put(request: web.Request) -> web.Response:
     changes = before is not None and before.purpose.words != words
     with durably():
         agent, new = await register.put(principal.id, name, words, start)
-    if changes and agent.stream is not None:  # it has the old filter: its client comes back for the new one
-        context.hub.finish(agent.stream, "changed")
+    if changes:  # who listens has the old filter, and comes back for the new one
+        end(context, agent, "changed")
     return _json(_about(request, agent), status=201 if new else 200)
 
 
@@ -102,8 +102,7 @@ async def delete(request: web.Request) -> web.Response:
     agent = _agent(request)
     with durably():
         await request.app[REGISTER].delete(agent)
-    if agent.stream is not None:
-        request.app[CONTEXT].hub.finish(agent.stream, "deleted")
+    end(request.app[CONTEXT], agent, "deleted")
     return web.Response(status=204)
 
 
@@ -128,22 +127,12 @@ async def ack(request: web.Request) -> web.Response:
 async def stream(request: web.Request) -> web.StreamResponse:
     """`GET /stream/{agent}`: its events from its cursor on, named."""
     context, register, departures = request.app[CONTEXT], request.app[REGISTER], request.app[DEPARTURES]
-    agent, log = _agent(request), context.log
+    agent = _agent(request)
     purpose = agent.purpose
     query = asking.query(request)
-    _check_names(query, agent.name)
-    try:
+    check_names(query, agent.name)
+    with its_own(agent):
         _parsed(request, purpose.words)
-    except UsageError as error:
-        raise Problem(
-            409,
-            f"the filter of the agent {agent.name} means nothing any more: {error.what}",
-            more={
-                "parameter": error.parameter,
-                "value": error.value,
-                "hint": f"PUT /agents/{agent.name} gives it another; its cursor stays",
-            },
-        ) from None
     # What is wrong from here on is the query's.
     automatic = _acknowledges([text for name, text in query if name == "ack"])
     given: dict[str, list[str]] = {}
@@ -152,20 +141,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
             given.setdefault(name, []).append(text)
     asked = _parsed(request, purpose.words | given, request.headers.get("Last-Event-ID", ""))
     await departures.settled(agent)
-    came_to = parse_cursor(asked.start.resume)
-    if came_to is None and not asked.start.resume:
-        start = msgspec.structs.replace(asked.start, resume=str(Cursor(log.identity, agent.asked)))
-        asked = msgspec.structs.replace(asked, start=start)
-    elif came_to is not None and came_to.log == log.identity and came_to.sequence <= log.head:
-        with contextlib.suppress(LogError):  # no reason to turn it away: it goes on from there, and acknowledges again
-            await register.move(agent, came_to.sequence)
+    asked = await from_its_place(register, agent, context.log, asked)
     opened: list[Stream] = []
 
     def begun(stream: Stream) -> None:
-        before, agent.stream = agent.stream, stream
+        end(context, agent, "taken over")
+        agent.stream = stream
         opened.append(stream)
-        if before is not None:
-            context.hub.finish(before, "taken over")
         if automatic:
             departures.begin(stream, agent)
 
@@ -182,20 +164,58 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def end(context: Context, agent: Agent, reason: str) -> None:
+    """End whatever is open of it."""
+    if agent.stream is not None:
+        context.hub.finish(agent.stream, reason)
+    if agent.socket is not None:
+        agent.socket.complete(reason)
+
+
+@contextlib.contextmanager
+def its_own(agent: Agent) -> Iterator[None]:
+    """While the agent's own words are looked at: what is wrong with them is not the fault of whoever connects."""
+    try:
+        yield
+    except UsageError as error:
+        raise Problem(
+            409,
+            f"the filter of the agent {agent.name} means nothing any more: {error.what}",
+            more={
+                "parameter": error.parameter,
+                "value": error.value,
+                "hint": f"PUT /agents/{agent.name} gives it another; its cursor stays",
+            },
+        ) from None
+
+
+async def from_its_place(register: Register, agent: Agent, log: Log, asked: Asked) -> Asked:
+    """It goes on where it is; or where its client says that it is, which acknowledges what is before that."""
+    came_to = parse_cursor(asked.start.resume)
+    if came_to is None and not asked.start.resume:
+        start = msgspec.structs.replace(asked.start, resume=str(Cursor(log.identity, agent.asked)))
+        return msgspec.structs.replace(asked, start=start)
+    if came_to is not None and came_to.log == log.identity and came_to.sequence <= log.head:
+        with contextlib.suppress(LogError):  # no reason to turn it away: it goes on from there, and acknowledges again
+            await register.move(agent, came_to.sequence)
+    return asked
+
+
 def _parsed(request: web.Request, words: dict[str, list[str]], last_event_id: str = "") -> Asked:
     """What these words ask for now, narrowed to what their owner may see."""
     pairs = [(name, text) for name, texts in words.items() for text in texts]
     return asking.parsed(request, pairs, last_event_id, names=True)
 
 
-def _check_names(query: Iterable[tuple[str, str]], agent: str) -> None:
+def check_names(query: Iterable[tuple[str, str]], agent: str, known: tuple[str, ...] = CONNECT) -> None:
+    """`UsageError` for what cannot be given when one connects; `known` can."""
     for name, _ in query:
-        if name in CONNECT:
+        if name in known:
             continue
         if name in STREAM:
             hint = f"it belongs to the agent: PUT /agents/{agent} changes it"
             raise UsageError(f"{name} cannot be given here", parameter=name, value=name, hint=hint)
-        _unknown(name, CONNECT)
+        _unknown(name, known)
 
 
 def _unknown(name: str, known: Iterable[str]) -> NoReturn:
@@ -215,7 +235,10 @@ def _acknowledges(given: list[str]) -> bool:
 
 
 def _name(request: web.Request) -> str:
-    name = request.match_info["agent"]
+    return _checked(request.match_info["agent"])
+
+
+def _checked(name: str) -> str:
     if not durable.NAME.fullmatch(name):
         hint = "up to 64 letters, digits, dots, - and _, the first a letter or a digit"
         raise Problem(400, f"{name!r} is no name for an agent", more={"value": name, "hint": hint})
@@ -223,9 +246,12 @@ def _name(request: web.Request) -> str:
 
 
 def _agent(request: web.Request) -> Agent:
-    """Theirs of that name; nobody learns whether somebody else has one."""
-    name, owner, register = _name(request), request[PRINCIPAL].id, request.app[REGISTER]
-    agent = register.get(owner, name)
+    return find(request.app[REGISTER], request[PRINCIPAL].id, request.match_info["agent"])
+
+
+def find(register: Register, owner: str, name: str) -> Agent:
+    """Theirs of that name; `Problem` 404 where there is none: nobody learns whether somebody else has one."""
+    agent = register.get(owner, _checked(name))
     if agent is None:
         close = difflib.get_close_matches(name, [one.name for one in register.of(owner)], n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"PUT /agents/{name} makes one"
@@ -247,8 +273,8 @@ def _about(request: web.Request, agent: Agent) -> dict[str, Any]:
         "created": rfc3339(agent.purpose.created),
         "changed": rfc3339(agent.purpose.changed),
         "moved": rfc3339(place.at),
-        "connected": agent.stream is not None,
-        "stream": None if agent.stream is None else agent.stream.id,
+        "connected": agent.stream is not None or agent.socket is not None,
+        "stream": agent.stream.id if agent.stream is not None else agent.socket and agent.socket.follower.id,
     }
     try:
         told["filters"] = _parsed(request, agent.purpose.words).wanted.describe()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,11 +19,14 @@ from chainwatch.server import durable
 from chainwatch.server.durable import Purpose, Spot
 from chainwatch.stream.stream import Stream
 
+if TYPE_CHECKING:
+    from chainwatch.server.subscription import Subscription
+
 
 class Agent:
     """One durable stream."""
 
-    __slots__ = ("asked", "changed", "ending", "gone", "name", "owner", "purpose", "saved", "stream")
+    __slots__ = ("asked", "changed", "ending", "gone", "name", "owner", "purpose", "saved", "socket", "stream")
 
     def __init__(self, owner: str, name: str, purpose: Purpose, saved: Spot) -> None:
         self.owner: Final = owner
@@ -34,7 +37,9 @@ class Agent:
         self.asked = saved.sequence
         """Where it goes on: acknowledged, on disk or on its way there."""
         self.stream: Stream | None = None
-        """While somebody listens."""
+        """While somebody listens by `/stream`."""
+        self.socket: Subscription | None = None
+        """While somebody listens by WebSocket; never both."""
         self.ending: asyncio.Task[None] | None = None
         """What left of the stream before is being found out."""
         self.gone = False

@@ -18,6 +18,7 @@ from chainwatch.stream.wire import Piece
 
 if TYPE_CHECKING:
     from chainwatch.server.connection import Connection
+    from chainwatch.server.register import Agent
 
 _WIDTH: Final = 0.05
 """Seconds that a heartbeat may be early."""
@@ -26,10 +27,21 @@ _WIDTH: Final = 0.05
 class Subscription:
     """What the client calls `id`."""
 
-    __slots__ = ("_connection", "_head", "deadline", "follower", "heartbeat", "id", "touched")
+    __slots__ = ("_connection", "_head", "agent", "deadline", "follower", "heartbeat", "id", "touched")
 
-    def __init__(self, connection: Connection, name: str, stream: str, asked: Asked, start: Begin) -> None:
-        """`stream`: its name in statistics; it begins at `start`, with `connect` and whatever goes with that."""
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        stream: str,
+        asked: Asked,
+        start: Begin,
+        agent: Agent | None = None,
+    ) -> None:
+        """
+        `stream`: its name in statistics; it begins at `start`, with `connect` and whatever goes with that. `agent`: the
+        one for which it is.
+        """
         context, now = connection.context, connection.now()
         self._connection = connection
         self._head = ops.head_of_events(name)
@@ -51,6 +63,9 @@ class Subscription:
             transport=connection.transport,
         )
         connection.subscriptions[name] = self
+        self.agent = agent
+        if agent is not None:
+            agent.socket = self
         self._write(_connect(connection, name, stream, asked.wanted, start))
         if start.gap is not None:
             self._write(ops.message("gap", name, **msgspec.structs.asdict(start.gap)))
@@ -80,6 +95,8 @@ class Subscription:
         """Write no more."""
         self.follower.close()
         self._connection.subscriptions.pop(self.id, None)
+        if self.agent is not None and self.agent.socket is self:
+            self.agent.socket = None
 
     def look(self, now: float) -> None:
         """It may have come to its end, or be idle for so long that it is time for a sign of life."""
