@@ -121,9 +121,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
+        self._hear_later()  # first: the next piece of a replay pauses it again
         for subscription in self.subscriptions.values():
             subscription.follower.resume()
-        self._hear_later()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol wants it
         self._end()
