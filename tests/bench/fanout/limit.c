@@ -36,7 +36,7 @@ static double clock_now(void) {
 
 static void make_event(void) {
     char event[600];
-    unsigned long us = (unsigned long)(clock_now() * 1e6);
+    unsigned long us = (unsigned long)((rate ? next : clock_now()) * 1e6); /* when it was due, late or not */
     int length = snprintf(event, sizeof event,
                           "id: 0123456789abcdef-%lu\ndata: {\"id\":\"evt_%026lu\",\"type\":\"block_new\",\"timestamp\":"
                           "\"2025-06-24T07:00:00.000Z\",\"observed_at\":\"2025-06-24T07:00:00.000Z\",\"chain\":"

@@ -156,11 +156,12 @@ def _publish(connection: socket.socket, numbers: range, rate: int, batch: int, a
     """
     answers = _answers(connection)
     taken = sent = 0
-    began = time.perf_counter()
+    began = time.monotonic()
     for start in range(0, len(numbers), batch):
-        if rate and (wait := began + start / rate - time.perf_counter()) > 0:
+        due = began + start / rate if rate else time.monotonic()
+        if (wait := due - time.monotonic()) > 0:
             time.sleep(wait)
-        requests = [_request(number, addresses) for number in numbers[start : start + batch]]
+        requests = [_request(number, due, addresses) for number in numbers[start : start + batch]]
         one_by_one = rate and batch > 1
         window = 1 if one_by_one else sys.maxsize if rate else _WINDOW
         for data in requests if one_by_one else [b"".join(requests)]:
@@ -172,8 +173,8 @@ def _publish(connection: socket.socket, numbers: range, rate: int, batch: int, a
         taken += next(answers)
 
 
-def _request(number: int, addresses: int) -> bytes:
-    body = text(number, addresses)
+def _request(number: int, due: float, addresses: int) -> bytes:
+    body = text(number, due, addresses)
     channel = number % addresses if addresses else "all"
     return f"POST /publish/{channel} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 

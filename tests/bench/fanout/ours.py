@@ -49,15 +49,16 @@ async def main(memory: int) -> None:
 
 
 async def pace(house: House, made: int, count: int, rate: int, batch: int, addresses: int) -> None:
-    began = time.perf_counter()
+    began = time.monotonic()
     under_way: deque[asyncio.Task[None]] = deque()
     for done in range(0, count, batch):
-        if rate and (wait := began + done / rate - time.perf_counter()) > 0:
+        due = began + done / rate if rate else time.monotonic()
+        if (wait := due - time.monotonic()) > 0:
             await asyncio.sleep(wait)
         numbers = range(made + done + 1, made + min(done + batch, count) + 1)
-        events = [event(number, addresses) for number in numbers]
+        events = [event(number, due, addresses) for number in numbers]
         under_way.append(asyncio.create_task(house.tell(*events), name=f"append:{done}"))
-        if rate or len(under_way) >= _AT_ONCE:
+        if not rate and len(under_way) >= _AT_ONCE:  # a chain at its pace waits for nobody
             await under_way.popleft()
     await asyncio.gather(*under_way)
 

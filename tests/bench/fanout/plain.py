@@ -41,11 +41,12 @@ async def events(request: Request) -> EventSourceResponse:
 
 
 async def pace(made: int, count: int, rate: int) -> None:
-    began = time.perf_counter()
-    for done in range(count):
-        if rate and (wait := began + done / rate - time.perf_counter()) > 0:
+    began = time.monotonic()
+    for number in range(made + 1, made + count + 1):
+        due = began + (number - made - 1) / rate if rate else time.monotonic()
+        if (wait := due - time.monotonic()) > 0:
             await asyncio.sleep(wait)
-        one = ServerSentEvent(data=text(made + done + 1).decode(), id=str(made + done + 1))
+        one = ServerSentEvent(data=text(number, due).decode(), id=str(number))
         for queue in queues:
             queue.put_nowait(one)
 
