@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
@@ -54,6 +55,15 @@ def page(request: web.Request) -> Page:
     pairs = query(request)
     found = principal.understand(lambda words: parameters.history(pairs, words, now=now), vocabulary)
     return msgspec.structs.replace(found, wanted=principal.narrow(found.wanted, vocabulary))
+
+
+@asynccontextmanager
+async def turn(request: web.Request) -> AsyncIterator[None]:
+    """Much of the log may be read for this request inside; nothing is for a client that left while it waited."""
+    async with request.app[CONTEXT].turns.of(request[PRINCIPAL].id or address(request)):
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client left")
+        yield
 
 
 def address(request: web.Request) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from chainwatch.log import Log
 from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
+from chainwatch.server.turns import Turns
 from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
 
@@ -47,6 +48,8 @@ class Context:
     """The same of each source of prices: `name`, `chain` (of a feed), `state`, `ready`, `reason`."""
     extra_stats: Callable[[], dict[str, Any]] = dict
     """More for `/v1/stats`, by name."""
+    turns: Turns = field(default_factory=Turns)
+    """Of clients that have much of the log read."""
 
 
 CONTEXT = web.AppKey("context", Context)

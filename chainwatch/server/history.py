@@ -11,6 +11,7 @@ from aiohttp import web
 from chainwatch.log import Cursor
 from chainwatch.server import asking, encoding
 from chainwatch.server.context import CONTEXT
+from chainwatch.server.parameters import Page
 from chainwatch.stream import coding
 from chainwatch.stream.begin import begin, resume
 
@@ -23,9 +24,14 @@ async def history(request: web.Request) -> web.Response:
     `events`, `next` (a cursor to go on from, there at the end too), `has_more`, and `truncated`: older events than were
     asked for are gone.
     """
+    page = asking.page(request)
+    async with asking.turn(request):
+        return await _page(request, page)
+
+
+async def _page(request: web.Request, page: Page) -> web.Response:
     context = request.app[CONTEXT]
     log = context.log
-    page = asking.page(request)
     if page.cursor is not None:
         start = resume(str(page.cursor), identity=log.identity, oldest=log.oldest, head=log.head)
     else:

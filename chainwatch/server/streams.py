@@ -141,7 +141,11 @@ async def _prepare(
     request: web.Request, context: Context, asked: Asked, seat: Seat, over: Callable[[Stream], None]
 ) -> tuple[web.StreamResponse, Stream, bytes]:
     """The response with its head sent, the stream, and what it begins with."""
-    start = await begin(context.log, asked.start, asked.wanted)
+    if asked.start.last is None or asked.start.resume:
+        start = await begin(context.log, asked.start, asked.wanted)
+    else:  # looking for the newest of what is rare takes a while
+        async with asking.turn(request):
+            start = await begin(context.log, asked.start, asked.wanted)
     if start.gap is not None and asked.gap_fails:
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))
     # In one step with the decision where the stream begins: what is committed from here on, the stream itself tells.
