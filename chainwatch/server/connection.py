@@ -11,6 +11,7 @@ costs 300 KiB of memory, and the same event a hundred times.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -34,8 +35,14 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 128 * 1024
 """Bytes of a client's message."""
-CODES: Final = {"shutdown": 1001, "revoked": 4401}
+CODES: Final = {"shutdown": 1001, "rotation": 1001, "revoked": 4401}
 """The close codes of RFC 6455, section 7.4.1, and one of the private range for what it has no word for."""
+WORDS: Final = {
+    "shutdown": "the daemon is stopping",
+    "rotation": "it is time to connect anew",
+    "revoked": "the key has ended",
+}
+"""What a close says beside its code."""
 
 _PORTION: Final = 4096  # bytes that are looked at in one turn of the loop: a thousand frames would fit into 8 KiB
 _INBOX: Final = 32  # ops that wait for those before them
@@ -53,8 +60,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_allowance", "_close_by", "_heard", "_hearing", "_held", "_inbox", "_opened", "_partial", "_pinged",
-        "_protocol", "_reading", "_stack", "_stalled", "_timer", "_unheard", "_working", "bytes", "context", "events",
-        "over", "paused", "peer", "principal", "reason", "sockets", "subscriptions", "transport",
+        "_protocol", "_reading", "_rotates", "_stack", "_stalled", "_timer", "_unheard", "_working", "bytes",
+        "context", "events", "over", "paused", "peer", "principal", "reason", "sockets", "subscriptions", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -82,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._allowance = (_BURST, self._opened)
         self._pinged = False
         self._stalled, self._held = 0.0, 0  # since when it took nothing, and the bytes that it held then
+        self._rotates: float | None = None  # when it has lived long enough
         self._close_by: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,6 +101,8 @@ class Connection(asyncio.Protocol):
         """The handshake is made. `stack` is closed when the connection is gone; `early` came behind the request."""
         self._stack = stack
         self.sockets.add(self)
+        if (age := self.context.settings().max_connection_age) is not None:
+            self._rotates = self.now() + age * random.uniform(0.9, 1.1)  # noqa: S311 - jitter is no secret
         self.look_at(self._due(self.now()))
         if early:
             self.data_received(early)
@@ -320,6 +330,9 @@ class Connection(asyncio.Protocol):
         elif not self._is_there(now):
             self.transport.abort()
             return
+        elif self._rotates is not None and now >= self._rotates:
+            self.finish("rotation")
+            return
         for subscription in list(self.subscriptions.values()):
             subscription.look(now)
         self.look_at(max(self._due(now), now + 0.001))
@@ -330,6 +343,7 @@ class Connection(asyncio.Protocol):
         at = now + self.sockets.stall / 4 if self.paused else self._heard + self.context.hub.heartbeat
         if self._pinged:
             at = max(at, now + self.sockets.stall / 4)
+        at = at if self._rotates is None else min(at, self._rotates)
         return min([at, *(subscription.due() for subscription in self.subscriptions.values())])
 
     def _is_there(self, now: float) -> bool:
@@ -349,6 +363,3 @@ class Connection(asyncio.Protocol):
             self._protocol.send_ping(b"")
             self._flush()
         return True
-
-
-WORDS: Final = {"shutdown": "the daemon is stopping", "revoked": "the key has ended"}

@@ -439,6 +439,19 @@ async def test_a_stop_ends_every_subscription_and_says_when_to_come_back(house):
         await stopping
 
 
+async def test_a_connection_that_is_old_is_ended_and_its_client_comes_back(serve):
+    house = await serve(max_connection_age=1)
+    async with Talk(house) as ws:
+        await ws.subscribe()
+        told = await ws.expect("complete", "a")
+        assert told["reason"] == "rotation"
+        assert (await ws.ended())[0] == 1001
+    await house.tell(block(1))
+    async with Talk(house) as ws:
+        await ws.subscribe(last_event_id=told["cursor"])
+        assert await ws.numbers(1) == [1]
+
+
 async def test_a_stop_does_not_wait_for_a_client_that_says_no_good_bye(house):
     raw = await Raw.open(house)
     raw.say("subscribe", "a")
