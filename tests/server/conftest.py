@@ -1,4 +1,4 @@
-"""Servers for tests, on both loops."""
+"""Servers for tests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import pytest
 from server import house as houses
 from server.house import House, Serve
 
+BOTH_LOOPS = {
+    "test_agents.py", "test_compression.py", "test_edge.py", "test_exactly_once.py", "test_rotation.py",
+    "test_slow_readers.py", "test_streams.py", "test_takeover.py", "test_ws.py", "test_ws_exactly_once.py",
+}  # fmt: skip
+"""Tests of what sockets do: the loops differ in when they pause, resume and lose a connection."""
+
 
 def pytest_asyncio_loop_factories(config, item):
-    """Every test of a socket runs on both loops: they differ in when they pause, resume and lose a connection."""
-    factories = {"asyncio": asyncio.new_event_loop}
-    try:
-        import uvloop
-    except ImportError:
-        return factories
-    return factories | {"uvloop": uvloop.new_event_loop}
+    """On the daemon's loop; what is about sockets, or soaks, on asyncio's too."""
+    import uvloop
+
+    factories = {"uvloop": uvloop.new_event_loop}
+    if item.path.name in BOTH_LOOPS or item.get_closest_marker("soak"):
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
 
 
 @pytest.fixture
