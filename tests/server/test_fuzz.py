@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import random
 import re
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 import structlog
 import uvloop
+from backports import zstd
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 from server import fuzzing, house as houses
@@ -61,6 +63,7 @@ STATUSES = {
 }
 _STATUS = re.compile(rb"HTTP/[0-9]\.[0-9] ([0-9]{3}) [ -~]+")
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[\t -~\x80-\xff]*")
+DECODED = {b"identity": bytes, b"gzip": gzip.decompress, b"zstd": zstd.decompress}
 LONGEST = 20.0
 """Seconds after which a connection hangs. The longest rule of the server is 15 s, and none should come to that."""
 
@@ -227,6 +230,7 @@ def _check_body(status: int, headers: dict[bytes, bytes], got: bytes) -> bytes:
         return got
     body, got = got[:size], got[size:]
     assert len(body) == size
+    body = DECODED[headers.get(b"content-encoding", b"identity")](body)
     if status >= 400:
         told = json.loads(body)
         assert told["status"] == status
@@ -274,7 +278,7 @@ def _check_frames(got: bytes) -> None:
             assert told.get("status") != 500
         elif opcode == 8:
             closed = True
-            assert int.from_bytes(payload[:2]) in (1000, 1001, 1002, 1003, 1007, 1008, 1009), payload
+            assert not payload or int.from_bytes(payload[:2]) in (1000, 1001, 1002, 1003, 1007, 1008, 1009), payload
 
 
 QUICK = settings(
