@@ -61,16 +61,21 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_allowance", "_close_by", "_heard", "_hearing", "_held", "_inbox", "_opened", "_partial", "_pinged",
         "_protocol", "_reading", "_rotates", "_stack", "_stalled", "_timer", "_unheard", "_working", "bytes",
-        "context", "events", "over", "paused", "peer", "principal", "reason", "sockets", "subscriptions", "transport",
+        "client", "context", "events", "over", "paused", "peer", "principal", "reason", "sockets", "subscriptions",
+        "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, sockets: Sockets, protocol: ServerProtocol, principal: Principal, peer: str) -> None:
+    def __init__(
+        self, sockets: Sockets, protocol: ServerProtocol, principal: Principal, *, peer: str, address: str
+    ) -> None:
+        """`peer` and `address`: see `asking`."""
         self.sockets = sockets
         self.context = sockets.context
         self.principal = principal
         self.peer = peer
+        self.client = principal.id or address  # whose questions wait for one another
         self.subscriptions: dict[str, Subscription] = {}
         self.paused = False  # the transport takes no more
         self.over = False  # nothing is said any more but what ends it

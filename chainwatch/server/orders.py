@@ -106,11 +106,11 @@ async def _start(connection: Connection, asked: Asked) -> Begin:
     named = sum(len(one.follower.wanted.addresses) for one in subscriptions.values())
     if named + len(asked.wanted.addresses) > ADDRESSES:
         raise _wrong(f"the subscriptions of a connection name at most {ADDRESSES} addresses", "address")
-    context, client = connection.context, connection.principal.id or connection.peer.rpartition(":")[0]
+    context = connection.context
     if asked.start.last is None or asked.start.resume:
         start = await begin(context.log, asked.start, asked.wanted)
     else:
-        async with context.turns.of(client):
+        async with context.turns.of(connection.client):
             start = await begin(context.log, asked.start, asked.wanted)
     if start.gap is not None and asked.gap_fails:
         raise Problem(410, "events that were asked for are gone", more=msgspec.structs.asdict(start.gap))

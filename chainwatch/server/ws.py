@@ -45,7 +45,8 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         early = _Early()
         request.protocol.set_parser(early)  # type: ignore[arg-type] # it gets what is behind the request
         protocol = ServerProtocol(state=State.OPEN, max_size=LARGEST, logger=_quiet)
-        connection = Connection(sockets, protocol, principal, asking.peer(request))
+        peer, address = asking.peer(request), asking.address(request)
+        connection = Connection(sockets, protocol, principal, peer=peer, address=address)
         if take(request, connection):
             stack.enter_context(context.sessions.open(principal, connection.revoked))
             connection.open(stack.pop_all(), early.data)
