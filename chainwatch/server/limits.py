@@ -17,6 +17,13 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from chainwatch.config import ServerSettings
+from chainwatch.where import Where
+
+WORK: Final = 32_768
+"""
+What the expressions of one key's streams may weigh together (see `Where.weight`), each counted once however many of
+them ask it: about so many microseconds for an event that all of them look at. The streams of everybody wait for that.
+"""
 
 _MINUTE: Final = 60.0
 _TIDY: Final = 1024  # addresses remembered before those that are as good as new are let go
@@ -31,7 +38,7 @@ class Full(NamedTuple):
     wait: float | None
     """Seconds after which it may be tried again; None where nobody knows."""
     reason: str = ""
-    """The limit in a word, for metrics: `total`, `key`, `address`, `rate`."""
+    """The limit in a word, for metrics: `total`, `key`, `address`, `rate`, `where`."""
 
 
 class Seat:
@@ -44,6 +51,14 @@ class Seat:
         self.key = key
         self.address = address
         self.taken = 0
+
+    def ask(self, where: Where | None) -> Full | None:
+        """One of its connections asks this of each event, until `forget`; or why it cannot."""
+        return self._gate.ask(self.key, where)
+
+    def forget(self, where: Where | None) -> None:
+        """It does so no more."""
+        self._gate.forget(self.key, where)
 
     def leave(self) -> None:
         """One of its connections is over."""
@@ -64,6 +79,8 @@ class Gate:
         self._of_address: dict[str, int] = {}
         self._spent: dict[str, tuple[float, float]] = {}  # address -> connects on its account, and when that was
         self._tidy_at = _TIDY
+        self._asked: dict[str, dict[Where, int]] = {}  # by key: what its streams ask, and how many of them
+        self._weighs: dict[str, int] = {}
 
     @property
     def refused(self) -> int:
@@ -102,6 +119,32 @@ class Gate:
             counts[name] -= 1
             if not counts[name]:
                 del counts[name]
+
+    def ask(self, key: str, where: Where | None) -> Full | None:
+        """A stream of `key` asks this of each event, until `forget`. Or why that is too much."""
+        if where is None:
+            return None
+        asked = self._asked.get(key, {})
+        weighs = self._weighs.get(key, 0) + (0 if where in asked else where.weight)
+        if weighs > WORK:
+            self.refusals["where"] += 1
+            why = "the expressions (where) of all streams of this key are too many, or too long"
+            return Full(429, why, None, "where")
+        asked[where] = asked.get(where, 0) + 1
+        self._asked[key], self._weighs[key] = asked, weighs
+        return None
+
+    def forget(self, key: str, where: Where | None) -> None:
+        """One stream less asks this."""
+        if where is None:
+            return
+        asked = self._asked[key]
+        asked[where] -= 1
+        if not asked[where]:
+            del asked[where]
+            self._weighs[key] -= where.weight
+        if not asked:
+            del self._asked[key], self._weighs[key]
 
     def _full(self, key: str, address: str) -> Full | None:
         limits = self._settings()

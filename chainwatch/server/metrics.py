@@ -37,7 +37,7 @@ from chainwatch.stream.stream import Place
 
 CHAIN_STATES: Final = ("connecting", "connected", "syncing", "degraded", "stalled", "disconnected", "halted")
 SOURCE_STATES: Final = ("starting", "ok", "limited", "failing")
-REFUSALS: Final = ("total", "key", "address", "rate")
+REFUSALS: Final = ("total", "key", "address", "rate", "where")
 DROPS: Final = ("descriptors", "address")
 CUSTOM: Final = "custom"
 """The type of whatever clients publish: its name is theirs, and there may be very many."""

@@ -46,6 +46,7 @@ async def named(request: web.Request) -> web.StreamResponse:
 def closed(stream: Stream) -> None:
     """A stream is over: its seat is free, and the access log has one line."""
     if isinstance(stream.seat, Seat):
+        stream.seat.forget(stream.wanted.where)
         stream.seat.leave()
     hub = stream.hub
     _log.info(
@@ -74,6 +75,9 @@ async def answer(
     seat = enter(request, comes_back=comes_back)
     if isinstance(seat, Full):
         return _no_room(asked, seat, comes_back=comes_back)
+    if (full := seat.ask(asked.wanted.where)) is not None:
+        seat.leave()
+        return _no_room(asked, full, comes_back=comes_back)
     taken = False
     try:
         response, stream, first = await _prepare(request, context, asked, seat, over)
@@ -81,6 +85,7 @@ async def answer(
         taken = take(request, stream)
     finally:
         if not taken:
+            seat.forget(asked.wanted.where)
             seat.leave()
     if taken:
         if begun is not None:

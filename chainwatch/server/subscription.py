@@ -12,6 +12,7 @@ from chainwatch.filter import Filter
 from chainwatch.log import Cursor
 from chainwatch.server import ops
 from chainwatch.server.parameters import Asked
+from chainwatch.server.problem import Problem
 from chainwatch.stream.begin import NOW, Begin, Gap
 from chainwatch.stream.follow import Follower, Given
 from chainwatch.stream.wire import Piece
@@ -43,6 +44,8 @@ class Subscription:
         one for which it is.
         """
         context, now = connection.context, connection.now()
+        if (full := context.gate.ask(connection.principal.id, asked.wanted.where)) is not None:
+            raise Problem(full.status, full.why, more={"parameter": "where"})
         self._connection = connection
         self._head = ops.head_of_events(name)
         self.id = name
@@ -94,7 +97,9 @@ class Subscription:
     def close(self) -> None:
         """Write no more."""
         self.follower.close()
-        self._connection.subscriptions.pop(self.id, None)
+        if self._connection.subscriptions.get(self.id) is self:
+            del self._connection.subscriptions[self.id]
+            self._connection.context.gate.forget(self._connection.principal.id, self.follower.wanted.where)
         if self.agent is not None and self.agent.socket is self:
             self.agent.socket = None
 

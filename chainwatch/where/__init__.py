@@ -36,7 +36,7 @@ from chainwatch.where.check import check
 from chainwatch.where.errors import Wrong, explained
 from chainwatch.where.parser import parse
 from chainwatch.where.program import METER, Environment, Run, compiled
-from chainwatch.where.syntax import Logic, Node, quoted, size, written
+from chainwatch.where.syntax import Logic, Node, is_long, quoted, size, written
 from chainwatch.where.values import Meter, Undecided
 
 __all__ = ["STEPS", "View", "Where", "both", "compile_where", "quoted"]
@@ -95,7 +95,7 @@ class View:
 class Where:
     """A compiled expression. Equal where the text is, white space, quotes and parentheses aside."""
 
-    __slots__ = ("_failed", "_hash", "_run", "size", "text", "tree")
+    __slots__ = ("_failed", "_hash", "_run", "size", "text", "tree", "weight")
 
     def __init__(self, tree: Node, checked: Node) -> None:
         self.tree = tree
@@ -103,6 +103,8 @@ class Where:
         """The expression in its one form, printable."""
         self.size: int = size(checked)
         """Values and operators."""
+        self.weight: int = self.size + (STEPS // 4 if is_long(checked) else 0)
+        """What it takes for one event, about: a part is a microsecond."""
         self._run: Run = compiled(checked)
         self._hash = hash(self.text)
         self._failed = False

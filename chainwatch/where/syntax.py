@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -198,15 +199,29 @@ def _decimal(value: Ratio) -> str:
     return f"{digits}e{zeros}" if whole != text and zeros > 3 else text
 
 
-def size(node: Node) -> int:
-    """How many parts it has: about how long it takes."""
-    count, rest = 0, [node]
+def walk(node: Node) -> Iterator[Node]:
+    """It and all its parts."""
+    rest = [node]
     while rest:
-        count += 1
-        for name in (one := rest.pop()).__struct_fields__:
+        yield (one := rest.pop())
+        for name in one.__struct_fields__:
             value = getattr(one, name)
             rest += [value] if isinstance(value, Node) else value if _are_nodes(value) else ()
-    return count
+
+
+def size(node: Node) -> int:
+    """How many parts it has: about how long it takes."""
+    return sum(1 for _ in walk(node))
+
+
+def is_long(node: Node) -> bool:
+    """Whether how long it takes is up to the event: it looks at each item of a list, or into a text."""
+    return any(
+        isinstance(one, Each)
+        or (isinstance(one, Call) and one.function in ("contains", "lowerAscii"))
+        or (isinstance(one, Binary) and one.operator == "in" and not isinstance(one.right, Items))
+        for one in walk(node)
+    )
 
 
 def _are_nodes(value: object) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
 from server.house import ALICE, BOB, USDC, block, transfer
+from websockets.asyncio.client import connect
 
 from chainwatch.keys import Key, Keyring
 from chainwatch.keys.ring import digest_of
+from chainwatch.server import limits
 
 SECRET = "s" * 43
 
@@ -265,3 +268,23 @@ async def test_a_request_that_fails_gives_its_seat_back(serve):
         assert (await house.ask("/events?gap=fail&last_event_id=other-1")).status == 410
     assert house.context.gate.taken == 0
     await house.stream()
+
+
+async def test_expressions_that_would_hold_everybody_up_are_429_and_never_for_who_comes_back(serve, monkeypatch):
+    monkeypatch.setattr(limits, "WORK", 4)
+    house = await serve(ring=Keyring([READER]))
+    first = await house.ask("/events?where=data.number%3E1", holding(READER))
+    told = await first.expect("connect")
+    answer = await house.ask("/events?where=data.number%3E2", holding(READER))
+    assert (answer.status, "where" in (await answer.json())["detail"]) == (429, True)
+    answer = await house.ask(f"/events?where=data.number%3E2&last_event_id={told['cursor']}", holding(READER))
+    assert (answer.status, [message.event for message in await answer.rest()]) == (200, ["complete"])
+    await house.stream("/events?where=data.number%3E1", holding(READER))
+    async with connect(f"ws://127.0.0.1:{house.port}/ws", additional_headers=holding(READER)) as socket:
+        for number, op in ((2, "error"), (1, "connect")):
+            await socket.send(json.dumps({"op": "subscribe", "id": "mine", "where": f"data.number > {number}"}))
+            assert json.loads(await socket.recv())["op"] == op
+    for answer in house.answers:
+        answer.cut()
+    await house.until(lambda: not house.context.gate.taken)
+    assert not house.context.gate._asked

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies as st
 
+from chainwatch import filter as filters
 from chainwatch.config import ServerSettings
+from chainwatch.filter import Vocabulary
+from chainwatch.server import limits
 from chainwatch.server.limits import Full, Gate, Seat, behind, client_address, retry_after
 
 
@@ -161,3 +165,51 @@ def test_who_is_turned_away_is_counted_by_the_limit():
 
 def test_retry_after_is_whole_seconds_and_never_now():
     assert [retry_after(seconds) for seconds in (0, 0.2, 1.2, 15)] == ["1", "1", "2", "15"]
+
+
+def where(text: str):
+    return filters.parse({"where": [text]}, Vocabulary()).where
+
+
+def test_the_expressions_of_a_key_weigh_so_much_at_most_and_each_counts_once():
+    gate = Gate(ServerSettings)
+    long = [where(f"data.causes.exists(c, c.amount > {number})") for number in range(80)]
+    room = limits.WORK // long[0].weight
+    assert room < len(long)
+    for one in long[:room]:
+        assert (gate.ask("key", one), gate.ask("key", one)) == (None, None)
+    full = gate.ask("key", long[room])
+    assert isinstance(full, Full)
+    assert (full.status, full.reason, gate.refusals["where"]) == (429, "where", 1)
+    assert gate.ask("key", where("data.amount > 5")) is None, "what is short has room"
+    assert gate.ask("another", long[room]) is None
+    gate.forget("key", long[0])
+    assert gate.ask("key", long[room]) is not None, "another stream asks it still"
+    gate.forget("key", long[0])
+    assert gate.ask("key", long[room]) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.booleans()), max_size=60))
+def test_seats_and_expressions_are_exact_in_any_order_of_coming_and_going(steps):
+    gate = Gate(lambda: ServerSettings(max_connections_per_key=4, max_connections_per_address=6))
+    asks = [None, where("data.amount > 1"), where("data.amount > 2"), where("data.l.exists(x, x == 1)")]
+    seats: list[tuple[limits.Seat, int]] = []
+    for now, (name, number, comes) in enumerate(steps):
+        if comes or not seats:
+            seat = gate.enter(name, f"10.0.0.{number // 2}", now, comes_back=number == 3)
+            if isinstance(seat, limits.Seat):
+                assert seat.ask(asks[number]) is None
+                seats.append((seat, number))
+        else:
+            leaving, asked = seats.pop(number % len(seats))
+            leaving.forget(asks[asked])
+            leaving.leave()
+        assert gate.taken == len(seats) <= 8
+        for key in "ab":
+            distinct = {asks[number] for seat, number in seats if seat.key == key} - {None}
+            assert gate._weighs.get(key, 0) == sum(one.weight for one in distinct)
+    for seat, number in seats:
+        seat.forget(asks[number])
+        seat.leave()
+    assert gate.taken == 0
+    assert not any([gate._seats, gate._of_key, gate._of_address, gate._asked, gate._weighs])
