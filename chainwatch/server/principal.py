@@ -14,8 +14,9 @@ import msgspec
 
 from chainwatch.errors import UsageError
 from chainwatch.event import Interest
-from chainwatch.filter import Filter, Unknown, Vocabulary, has_type, resolve_types
+from chainwatch.filter import CUSTOM, Filter, Unknown, Vocabulary, has_type, resolve_types
 from chainwatch.keys import Key
+from chainwatch.payloads import PAYLOADS
 from chainwatch.server.problem import Problem
 
 EVERYTHING: Final = frozenset({"read", "send", "admin"})
@@ -84,7 +85,9 @@ class Principal(msgspec.Struct, frozen=True):
         for symbol, meant in vocabulary.tokens.items():
             if pairs := tuple(pair for pair in meant if pair[0] in may):
                 tokens[symbol] = pairs
-        custom = () if key.chains else vocabulary.custom  # what is published belongs to no chain
+        # What its own list names is known to it before it is published. What is published belongs to no chain.
+        named = allowed - NOTHING - PAYLOADS.keys() - {CUSTOM}
+        custom = frozenset[str]() if key.chains else vocabulary.custom | named
         return msgspec.structs.replace(
             vocabulary,
             chains=tuple(chain for chain in vocabulary.chains if chain in may),

@@ -18,7 +18,7 @@ WORDS = Vocabulary(
     wallets={"hidden_wallet": (BOB, ("hidden_chain",))},
     custom=frozenset({"hidden_type", "note"}),
 )
-LIMITED = {"chains": ("ethereum",), "types": ("transaction", "custom:note"), "addresses": (ALICE,)}
+LIMITED = {"chains": ("ethereum",), "types": ("transaction", "custom:note", "custom:later"), "addresses": (ALICE,)}
 GUESSES = {
     "chains": ["chains=hidden_chan", "chains=x", "token=HIDDN", "token=x", "types=hidden_typ", "types=x"],
     "types": ["types=hidden_typ", "types=x", "filters=x"],
@@ -72,6 +72,7 @@ async def test_what_is_beyond_the_scope_is_answered_as_what_is_not_there(house, 
 async def test_what_a_limited_key_may_see_it_may_name(house):
     for limit, query in (
         ("chains", "chains=ethereum&token=usdc&types=block"),
+        ("types", "types=later"),
         ("types", "types=note&chains=hidden_chain&token=HIDDEN"),
         ("addresses", "types=note&chains=hidden_chain&token=USDC"),
     ):
