@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import threading
 
 import pytest
@@ -57,21 +55,16 @@ async def test_one_clients_slow_reads_leave_a_reader_for_the_others(house, monke
     await house.until(lambda: not len(house.context.turns))
 
 
-async def test_too_many_that_wait_are_429_and_who_left_is_not_read_for(house, monkeypatch):
+async def test_too_many_that_wait_are_429(house, monkeypatch):
     monkeypatch.setattr(turns, "MOST", 3)
     slow = Slow(monkeypatch, "page")
     asked = [asyncio.create_task(house.ask("/events/history", holding(ONE))) for _ in range(3)]
     await house.until(lambda: slow.begun == 1 and _waiting(house) == 3)
     answer = await house.ask("/events/history", holding(ONE))
     assert (answer.status, answer.headers["retry-after"]) == (429, "1")
-    for one in house.answers:  # by a reset: who closes its half may still wait for the answer
-        one.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        one.cut()
-    await house.until(lambda: not house.runner.server.connections)
     slow.gate.set()
+    assert [one.status for one in await asyncio.gather(*asked)] == [200] * 3
     await house.until(lambda: not len(house.context.turns))
-    assert slow.begun == 1
-    await asyncio.gather(*asked, return_exceptions=True)
 
 
 def _waiting(house) -> int:
