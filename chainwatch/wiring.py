@@ -189,7 +189,8 @@ def endpoints(
 async def demonstration(seed: int) -> AsyncIterator[Callable[[Settings], Settings]]:
     """
     A simulated chain, and what makes settings follow it. Its log is a temporary one, unless the settings name a path:
-    the chain begins anew with every start, so its old events would be another chain's.
+    the chain begins anew with every start, so its old events would be another chain's. Keys are those that `chainwatch
+    keys` makes: whoever made one wants it asked for here too.
     """
     from chainwatch.chain import simulated
 
@@ -227,6 +228,7 @@ async def demonstration(seed: int) -> AsyncIterator[Callable[[Settings], Setting
                 log = settings.log
                 if "path" not in log.model_fields_set:
                     log = log.model_copy(update={"path": Path(folder) / "events.db"})
-                return settings.model_copy(update={**demo, "log": log})
+                server = settings.server.model_copy(update={"keys_file": settings.keys_file})
+                return settings.model_copy(update={**demo, "log": log, "server": server})
 
             yield overlay

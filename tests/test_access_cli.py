@@ -130,11 +130,31 @@ async def test_a_key_that_is_not_for_this_is_an_error_that_says_what_it_is_for(d
     assert await answer("", "--no-follow") == told[0]
 
 
-def test_a_demonstration_is_not_opened_by_keys_that_are_not_its_own(tmp_path, monkeypatch, capsys):
+async def test_a_demonstration_asks_for_the_keys_that_were_made(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert run(["keys", "create", "mine"]) == 0
-    assert run(["serve", "--demo", "--host", "0.0.0.0", "--port", "0"]) == 3
+    key = capsys.readouterr().out.strip()
+    demo = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chainwatch", "serve", "--demo", "--port", "0"), stdout=PIPE, stderr=PIPE
+    )
+    try:
+        url = (await demo.stdout.readline()).decode().removeprefix("listening on ").strip()
+        async with aiohttp.ClientSession(url) as session:
+            async with session.get("/events/history") as answer:
+                assert answer.status == 401
+            async with session.get("/events/history", headers={"X-API-Key": key}) as answer:
+                assert answer.status == 200
+    finally:
+        demo.terminate()
+        await demo.communicate()
+
+
+def test_what_was_made_for_another_log_opens_no_public_address(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert run(["keys", "create", "mine"]) == 0
+    assert run(["serve", "--demo", "--log", str(tmp_path / "x.db"), "--host", "0.0.0.0", "--port", "0"]) == 3
     told = capsys.readouterr()
     assert "not a loopback address" in told.err
     assert "listening" not in told.out

@@ -290,7 +290,7 @@ class Settings(Section):
 
     @property
     def keys_file(self) -> Path:
-        """Where the API keys are; the temporary log of a demonstration has none beside it."""
+        """Where the API keys are."""
         return self.server.keys_file or self.log.path.parent / "keys.toml"
 
 

@@ -44,6 +44,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _PREFIX: Final = "published/"
 _SLOTS: Final = 4096  # parts of what is remembered, one of which is tidied up at a time
 _EACH: Final = 16  # publications between two of them
+_KEPT: Final = 256  # of each part, the newest: a million in all, however fast somebody publishes
 
 
 class Receipt(NamedTuple):
@@ -139,7 +140,8 @@ class Publisher:
         self._touched = set(self._running)
         try:
             kept = await self._log.scan(first, f"{first}g")  # behind all hexadecimal digits
-            gone = [name for name, value in kept if _read(value)[1].at <= now - REMEMBERED]
+            told = sorted(((_read(value)[1].at, name) for name, value in kept), reverse=True)
+            gone = [name for place, (at, name) in enumerate(told) if place >= _KEPT or at <= now - REMEMBERED]
             return [Drop(name, f"{name}\0") for name in gone if name not in self._touched]
         finally:
             self._touched = None

@@ -391,6 +391,18 @@ async def test_a_part_that_is_tidied_up_leaves_what_is_published_again(tmp_path)
     await log.close()
 
 
+@pytest.mark.parametrize(("most", "replayed"), [(1, True), (0, False)])
+async def test_only_so_many_answers_of_a_part_are_kept(house, monkeypatch, most, replayed):
+    """However fast somebody publishes, what is remembered of a day is bounded."""
+    monkeypatch.setattr("chainwatch.server.publish._KEPT", most)
+    publisher = Publisher(house.log, lambda: 1.0)
+    await publisher.publish(Principal(), VOCABULARY, "deploy", {}, "first")
+    [(name, _)] = await house.log.scan(_PREFIX, f"{_PREFIX}g")
+    publisher._slot, publisher._count = int(name.removeprefix(_PREFIX)[:3], 16) - 1, 15  # its part is next
+    await publisher.publish(Principal(), VOCABULARY, "deploy", {}, "second")
+    assert (await publisher.publish(Principal(), VOCABULARY, "deploy", {}, "first")).replayed == replayed
+
+
 async def test_many_at_once_share_commits(house):
     publisher, before = house.runner.app[PUBLISHER], house.log.stats()["commits"]
     for word in (None, "k"):
