@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -97,10 +98,15 @@ class ServerSettings(Section):
     @property
     def loopback(self) -> bool:
         """Only this machine can reach `host`. A name other than localhost is not trusted to stay what it is."""
-        try:
-            return self.host.lower() == "localhost" or ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+
+@lru_cache(maxsize=64)  # asked with each request
+def _is_loopback(host: str) -> bool:
+    try:
+        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class LogSettings(Section):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal
 
@@ -69,10 +70,13 @@ def is_local(peer: object, *, forwarded: bool) -> bool:
     """
     if forwarded:
         return False
-    if not isinstance(peer, tuple) or not peer:
-        return True
+    return not isinstance(peer, tuple) or not peer or _is_loopback(str(peer[0]))
+
+
+@lru_cache(maxsize=1024)  # thousands come back from the same few
+def _is_loopback(host: str) -> bool:
     try:
-        address = ip_address(str(peer[0]).partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

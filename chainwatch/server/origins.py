@@ -12,11 +12,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+)(?::[0-9]{1,5})?")
 
 
+@lru_cache(maxsize=256)  # of most clients it is one of a few
 def is_loopback(host: str) -> bool:
     """Whether a `Host` header names this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port or none."""
     found = _HOST.fullmatch(host)
