@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+import re
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ from chainwatch.text import printable
 
 DEEPEST: Final = 64
 """Objects and lists inside of one another; readers of JSON give up somewhere beyond a hundred."""
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
 _DIGITS: Final = 1000  # of a whole number; Python refuses to read more than 4300
 
 
@@ -55,6 +57,7 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _wrong("the body is empty; a JSON object is wanted")
     if body.startswith(codecs.BOM_UTF8):
         raise _wrong("the body begins with a byte order mark, which JSON must not (RFC 8259, section 8.1)")
+    _check_depth(body)
     try:
         value = json.loads(
             body.decode(),
@@ -67,11 +70,8 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _wrong(f"the body is no UTF-8: byte {error.start} of it") from None
     except json.JSONDecodeError as error:
         raise _wrong(f"the body is no JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
-    except RecursionError:
-        raise _too_deep() from None
     if not isinstance(value, dict):
         raise _wrong(f"the body is {_kind(value)}; a JSON object is wanted")
-    _check_depth(value)
     try:
         msgspec.json.encode(value)
     except UnicodeEncodeError as error:
@@ -106,19 +106,15 @@ def _constant(text: str) -> float:
     raise _wrong(f"the body has {text}, which is no JSON")
 
 
-def _check_depth(value: object) -> None:
-    level: list[object] = [value]
-    for _ in range(DEEPEST + 1):
-        if not level:
-            return
-        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
-    raise _too_deep()
-
-
-def _inside(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        return iter(value.values())
-    return iter(value if isinstance(value, list) else ())
+def _check_depth(body: bytes) -> None:
+    """Before it is parsed: how deep a parser goes is for the whole program to say, and not the same everywhere."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for found in _BRACKET.finditer(_TEXT.sub(b"", body)):
+        depth += 1 if found[0] in b"[{" else -1
+        if depth > DEEPEST:
+            raise _too_deep()
 
 
 def _too_deep() -> Problem:

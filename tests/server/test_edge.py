@@ -11,6 +11,7 @@ import resource
 import pytest
 from server.house import House, block
 from server.test_access import READER, holding, key, text
+from structlog.testing import capture_logs
 
 from chainwatch.keys import Keyring
 from chainwatch.server import body, descriptors, edge, stats
@@ -391,7 +392,13 @@ async def test_who_may_not_send_is_not_asked_for_the_body(serve):
 # --- how many -----------------------------------------------------------------------------------------------------
 
 
-async def test_connections_never_get_the_last_descriptors(house, monkeypatch, capsys):
+async def test_connections_never_get_the_last_descriptors(house, monkeypatch):
+    with capture_logs() as told:
+        await _connections_never_get_the_last_descriptors(house, monkeypatch)
+    assert [line["event"] for line in told].count("connections are closed unheard") == 1
+
+
+async def _connections_never_get_the_last_descriptors(house, monkeypatch):
     streams = [await house.stream() for _ in range(3)]
     monkeypatch.setattr(descriptors, "room", lambda: 5)
     inside = [await connect(house.port) for _ in range(2)]
@@ -404,7 +411,6 @@ async def test_connections_never_get_the_last_descriptors(house, monkeypatch, ca
     for stream in streams:
         assert await stream.numbers(1) == [1]
     assert house.runner.server.dropped == {"descriptors": 20}
-    assert capsys.readouterr().out.count("connections are closed unheard") == 1
     inside[0].writer.close()
     await house.until(lambda: len(house.runner.server.connections) == 1)
     assert (await (await spoken(house, LIVE)).answer())[0] == 200
@@ -440,14 +446,14 @@ async def test_x_forwarded_for_of_a_stranger_means_nothing(serve):
     assert (await house.ask("/events", {"X-Forwarded-For": "192.0.2.2"})).status == 429
 
 
-def test_what_does_not_fit_is_said(monkeypatch, capsys):
+def test_what_does_not_fit_is_said(monkeypatch):
     monkeypatch.setattr(descriptors, "limit", lambda: 1024)
-    descriptors.check(896)
-    assert not capsys.readouterr().out
-    descriptors.check(10_000)
-    told = capsys.readouterr().out
-    assert "possible=896" in told
-    assert "LimitNOFILE=) to 10128" in told
+    with capture_logs() as told:
+        descriptors.check(896)
+        assert not told
+        descriptors.check(10_000)
+    assert told[0]["possible"] == 896
+    assert "LimitNOFILE=) to 10128" in str(told[0])
 
 
 def test_the_limit_of_descriptors_is_raised_as_far_as_it_goes():
