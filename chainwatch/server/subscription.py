@@ -78,18 +78,15 @@ class Subscription:
             self.follower.events_sent += len(present)
             self._write(ops.spliced(told, self._head))
         if self.follower.remaining == 0:
-            self.complete("limit", start.cursor)
+            self.complete("limit")
             return
         if connection.paused:
             self.follower.hold()
         connection.look_at(self.due())
 
-    def complete(self, reason: str, cursor: str = "") -> None:
-        """
-        The end was meant, for this `reason`; the client can go on from the cursor (default: the follower's), after
-        `retry` milliseconds.
-        """
-        cursor = cursor or self.follower.cursor
+    def complete(self, reason: str) -> None:
+        """The end was meant, for this `reason`; the client can go on from the cursor, after `retry` milliseconds."""
+        cursor = self.follower.cursor
         self.close()
         retry = self._connection.context.hub.retry()
         self._write(ops.message("complete", self.id, cursor=cursor, reason=reason, retry=retry))
@@ -133,7 +130,7 @@ class Subscription:
             connection.events += given.events
             self._write(data)
             if self.follower.remaining == 0:
-                self.complete("limit", _last_cursor(given.wire))
+                self.complete("limit")
         elif isinstance(given, Gap):
             self._write(ops.message("gap", self.id, **msgspec.structs.asdict(given)))
         else:
@@ -151,9 +148,3 @@ def _connect(connection: Connection, name: str, stream: str, wanted: Filter, sta
     return ops.message(
         "connect", name, stream=stream, cursor=start.cursor, filters=wanted.describe(), replay_from=replay_from
     )
-
-
-def _last_cursor(frames: bytes) -> str:
-    """The id of the last of the log's frames."""
-    last = frames[frames.rfind(b"\n\n", 0, -2) + 2 :] if frames.count(b"\n\n") > 1 else frames
-    return last[4 : last.index(b"\n")].decode()

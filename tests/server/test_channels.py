@@ -107,6 +107,7 @@ def test_a_channel_holds_what_it_is_about(path, seen):
         ("wallet/Treasury?chains=ethereum,base", [3]),
         (f"token/USDC?address={CAROL}", [5]),
         (f"token/{USDC}?token=USDC", [3, 5]),
+        (f"token/USDC?token={USDC}", [3, 5]),
         ("chain/base?types=block", [2]),
         ("type/token?chains=base", [4]),
         ("type/token?types=token_transfer,block_new", [3, 4, 5]),

@@ -385,6 +385,7 @@ async def test_a_key_that_is_revoked_while_a_socket_opens_opens_nothing(serve, m
     prepare = web.StreamResponse.prepare
 
     async def slowly(response, request):
+        monkeypatch.undo()
         house.context.sessions.change(Keyring())
         return await prepare(response, request)
 

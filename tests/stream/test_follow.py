@@ -103,6 +103,9 @@ async def test_what_is_not_wanted_wakes_nobody_and_moves_the_cursor(opened):
     assert taker.follower.state is State.WAITING
     assert taker.follower.position == 49
     assert taker.follower.cursor == f"{log.identity}-49"
+    taker.follower.hold()
+    assert taker.follower.position == 49
+    taker.follower.resume()
     await log.append([block(50), transfer(51)])
     await taker.until(lambda: taker.numbers == [50])
     assert taker.follower.position == 51
