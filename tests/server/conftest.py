@@ -14,6 +14,7 @@ from server.house import House, Serve
 BOTH_LOOPS = {
     "test_agents.py", "test_compression.py", "test_edge.py", "test_exactly_once.py", "test_rotation.py",
     "test_slow_readers.py", "test_streams.py", "test_takeover.py", "test_ws.py", "test_ws_exactly_once.py",
+    "test_ws_hostile.py",
 }  # fmt: skip
 """Tests of what sockets do: the loops differ in when they pause, resume and lose a connection."""
 
