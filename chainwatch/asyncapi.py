@@ -204,6 +204,21 @@ def _channels(types: list[str]) -> dict[str, Any]:
             },
             "messages": streamed,
         },
+        "eventsOfOneThing": {
+            "address": "/v1/{channel}/{resource}",
+            "title": "Events of one wallet, token, chain, type or price, named by their type",
+            "parameters": {
+                "channel": {"enum": ["wallet", "token", "chain", "type", "price"]},
+                "resource": {
+                    "description": (
+                        "A configured name or an address, a symbol or a contract, a chain, a type or category, a "
+                        "symbol or `ETH-USD`."
+                    ),
+                    "examples": ["treasury", "USDC", "ethereum", "block_new", "ETH-USD"],
+                },
+            },
+            "messages": streamed,
+        },
         "history": {
             "address": "/events/history",
             "title": "The log in pages, from the earliest event on",
@@ -226,6 +241,7 @@ def _operations() -> dict[str, Any]:
         "streamEvents": sent("events", "Stream all events, or those of a filter.", STREAM),
         "streamEventsToo": sent("eventsStream", "Stream all events, or those of a filter.", STREAM),
         "streamEventsOfType": sent("eventsOfType", "Stream the events of a type or category.", STREAM),
+        "streamEventsOfOneThing": sent("eventsOfOneThing", "Stream the events of one thing.", STREAM),
         "readHistory": sent("history", "Read a page of stored events.", HISTORY),
     }
 
