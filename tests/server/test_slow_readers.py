@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 
 from server.house import House, block, transfer
 
@@ -59,18 +60,44 @@ async def test_a_slow_reader_with_a_limit_gets_exactly_that_many(house):
     assert await slow.rest() == []
 
 
-async def test_dead_readers_hold_no_memory(serve):
-    """200 clients that never read, 20 MB of events: queues would hold 4 GB."""
-    house = await serve(memory=2**20)
-    for _ in range(200):
-        await house.stream(receive_buffer=2048)
-    before = resident()
-    await write(house, 1, 20_000)
-    places = {stream.place for stream in house.hub.streams.values()}
-    assert places == {Place.PAUSED}
-    assert resident() - before < 120 * 2**20
-    alive = await house.stream("/events?last=1")
-    assert await alive.numbers(1) == [20_000]
+DEAD = """
+import socket, sys
+readers = []
+for _ in range(int(sys.argv[2])):
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    reader.connect(("127.0.0.1", int(sys.argv[1])))
+    reader.sendall(b"GET /events HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    readers.append(reader)
+sys.stdin.read()
+"""
+
+
+async def test_dead_readers_hold_no_memory_and_move_nobody(serve):
+    """1,000 clients of another process that never read, 6 MB of events: queues would hold 6 GB."""
+    house, count = await serve(memory=2**20), 1000
+    alive = await house.stream()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DEAD, str(house.port), str(count)), stdin=asyncio.subprocess.PIPE
+    )
+    try:
+        await house.until(lambda: len(house.hub.streams) == count + 1, seconds=60)
+        before = resident()
+
+        async def live() -> None:
+            for start in range(1, 6000, 100):
+                assert await alive.numbers(100) == list(range(start, start + 100))
+                alive.messages.clear()  # it shares this process
+                alive.raw = b""
+
+        await asyncio.gather(write(house, 1, 6000), live())
+        first, *dead = house.hub.streams.values()
+        assert {stream.place for stream in dead} == {Place.PAUSED}
+        await house.until(lambda: first.place is Place.LIVE)
+        assert resident() - before < count * 64 * 1024
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def resident() -> int:
@@ -96,11 +123,15 @@ async def test_a_reader_that_takes_little_is_left_alone(serve):
     """A few kilobytes at a time, long before the kernel calls the socket writable again."""
     house = await serve(stall=1.0)
     slow = await house.stream(receive_buffer=16_384)
-    await write(house, 1, 6000)
     (stream,) = house.hub.streams.values()
-    for _ in range(50):
-        assert await slow.reader.read(4096)
-        await asyncio.sleep(0.04)
+
+    async def sip() -> None:
+        for _ in range(50):
+            assert await slow.reader.read(4096)
+            await asyncio.sleep(0.04)
+
+    # From the first event on: what it does not take is its own stall, however long the writing takes.
+    await asyncio.gather(write(house, 1, 6000), sip())
     assert list(house.hub.streams.values()) == [stream]
     assert house.log.head - stream.position > 1000
 
