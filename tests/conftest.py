@@ -27,6 +27,16 @@ def load_contracts() -> dict[str, dict]:
     return json.loads((Path(__file__).parent / "data" / "contracts" / "Tokens.json").read_text())["contracts"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a node or a daemon, set up once for their file, go to one worker; all others to whichever."""
+    for item in items:
+        known = getattr(item, "_fixtureinfo", None)
+        found = known.name2fixturedefs.values() if known is not None else ()
+        if any(fixture.scope in ("module", "class") for fixtures in found for fixture in fixtures):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     return installed_packages()
