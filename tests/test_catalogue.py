@@ -13,13 +13,15 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from chainwatch import asyncapi, schema, sse
+from chainwatch.asyncapi import sockets, told as others
 from chainwatch.cli import run
 from chainwatch.cli.lines import LINES
 from chainwatch.event import decode, encode, retraction
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.filter import Vocabulary, resolve_types
 from chainwatch.payloads import CATEGORIES, PAYLOADS
-from chainwatch.server import parameters
+from chainwatch.server import agents, channels, history, ops, parameters, publish, stats, streams, ws
+from chainwatch.server.app import ROUTES
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "man" / "chainwatch-events.7").read_text("utf-8")
@@ -59,7 +61,8 @@ def test_a_type_is_everywhere(kind):
 def test_nothing_else_is_anywhere():
     assert [*EXAMPLES] == [*PAYLOADS]
     assert len(SCHEMA["oneOf"]) == len(PAYLOADS) + 1
-    assert set(STREAMS["components"]["messages"]) == {*PAYLOADS, *asyncapi._CONTROL, "custom", "page"}
+    more = {*others.CONTROL, *others.ANSWERS, *sockets.FROM_CLIENT, *sockets.TO_CLIENT, "ws_event", "custom", "page"}
+    assert set(STREAMS["components"]["messages"]) == {*PAYLOADS, *more}
     assert set(LINES) == {*PAYLOADS}
     assert not PAYLOADS.keys() & (CATEGORIES.keys() | sse.CONTROL | {"custom", "message"})
 
@@ -195,8 +198,31 @@ def test_the_example_of_a_message_satisfies_its_payload(name):
     checked.validate(page)
 
 
+def test_a_summary_is_one_sentence():
+    for name, message in STREAMS["components"]["messages"].items():
+        summary = message.get("summary", "One.")
+        assert summary.endswith("."), name
+        assert not re.search(r"[.!?] [A-Z]", summary), name
+        assert message.get("description", summary).startswith(summary)
+    assert all(operation["summary"].endswith(".") for operation in STREAMS["operations"].values())
+
+
+def test_every_route_of_events_is_a_channel_and_every_op_a_message():
+    streaming = {streams.unnamed, streams.named, channels.channel, agents.stream, publish.publish, history.history}
+    streaming |= {stats.stats, ws.websocket}
+    described = {channel["address"] for channel in STREAMS["channels"].values()}
+    assert described == {route.path for route in ROUTES if route.handler in streaming}
+    assert {form["properties"]["op"]["const"] for _, form, _ in sockets.FROM_CLIENT.values()} == set(ops._FIELDS)
+    for name, (_, form, _) in sockets.FROM_CLIENT.items():
+        op = form["properties"]["op"]["const"]
+        fields = ops._FIELDS[op] if op != "subscribe" else (*ops._FIELDS[op], "agent", *parameters.SOCKET)
+        assert set(form["properties"]) == set(fields), name
+
+
 def test_the_parameters_are_those_that_are_read():
     assert set(asyncapi.STREAM) == set(parameters.STREAM)
+    assert set(asyncapi.AGENT) == set(agents.CONNECT)
+    assert STREAMS["channels"]["eventsOfOneThing"]["parameters"]["channel"]["enum"] == [*channels.CHANNELS]
     assert set(asyncapi.HISTORY) == set(parameters.HISTORY)
     assert asyncapi.HISTORY["limit"]["maximum"] == parameters.MAX_PAGE
 

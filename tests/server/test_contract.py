@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import websockets
 from jsonschema import Draft202012Validator
 
 from chainwatch import asyncapi, schema
@@ -56,8 +57,60 @@ async def test_what_a_stream_sends_is_what_the_documents_say(serve):
     check("page", page)
 
 
+async def test_what_else_it_says_is_what_the_documents_say(house):
+    def check(name, data):
+        schemas = asyncapi.document()["components"]
+        Draft202012Validator(schemas["schemas"][name] | {"components": schemas}).validate(data)
+        return data
+
+    check("stats", await (await house.ask("/v1/stats")).json())
+    post = {"Content-Length": "2", "Content-Type": "application/json"}
+    check("receipt", await (await house.ask("/events/deploy", post, method="POST", after=b"{}")).json())
+    check("stats", json.loads((await (await house.ask("/v1/stats", {"Accept": "text/event-stream"})).next()).data))
+
+    async with websockets.connect(f"ws://localhost:{house.port}/ws", compression=None) as socket:
+
+        async def said(name: str, **fields) -> None:
+            """One message, and the answers that come to it."""
+            op = name.removeprefix("ws_")
+            await socket.send(json.dumps(check(name, {"op": op, **fields})))
+
+        async def heard(*ops: str) -> None:
+            for op in ops:
+                while (message := json.loads(await socket.recv()))["op"] != op:
+                    assert message["op"] == "heartbeat", message
+                check(f"ws_{op}", message)
+
+        await said("ws_ping", id="1")
+        await heard("pong")
+        await said("ws_send", type="deploy", data={"a": 1})
+        await heard("sent")
+        await said(
+            "ws_subscribe", id="mine", last_event_id="nonsense", heartbeat="0.1", types=["custom:deploy"], limit=3
+        )
+        await heard("connect", "gap", "event", "event", "heartbeat")
+        await said("ws_ack", id="mine", cursor="nonsense-1")
+        await heard("error")
+        await said("ws_unsubscribe", id="mine")
+        await heard("complete")
+        agent = {"Content-Length": "2", "Content-Type": "application/json"}
+        assert (await house.ask("/agents/mine", agent, method="PUT", after=b"{}")).status == 201
+        await said("ws_subscribe", id="agent", agent="mine")
+        await heard("connect")
+        await said("ws_send", type="deploy", data={"a": 2}, id="x")
+        cursor = ""
+        for _ in range(2):  # in any order
+            message = json.loads(await socket.recv())
+            cursor = check(f"ws_{message['op']}", message)["cursor"]
+        await said("ws_ack", id="agent", cursor=cursor)
+        await heard("acked")
+
+
 async def test_every_channel_is_a_route(house):
     for channel in asyncapi.document()["channels"].values():
         path = channel["address"].replace("{channel}/{resource}", "type/block").replace("{type}", "block")
-        answer = await house.ask(path)
-        assert answer.status == 200
+        answer = await house.ask(path.replace("{agent}", "mine"))
+        expected = {"/ws": 426, "/stream/{agent}": 404}.get(channel["address"], 200)
+        assert answer.status == expected
+        if expected == 404:
+            assert "agent" in (await answer.json())["detail"]
