@@ -228,6 +228,28 @@ async def test_options_of_everything(house):
     assert {"GET", "HEAD", "OPTIONS", "POST"} <= set(headers["allow"].split(", "))
 
 
+async def test_a_page_that_may_is_told_what_it_may_send_and_read(serve):
+    house = await serve(allowed_origins=("https://app.example",))
+    allowed = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
+    for path, methods in (
+        ("/agents/mine", {"GET", "PUT", "DELETE"}),
+        ("/agents/mine/ack", {"POST"}),
+        ("/events/deploy", {"GET", "POST"}),
+        ("/v1/chain/ethereum", {"GET"}),
+    ):
+        answer = await house.ask(path, allowed, method="OPTIONS")
+        assert answer.status == 204
+        assert methods <= set(answer.headers["access-control-allow-methods"].split(", "))
+        sent = {"Content-Type", "Idempotency-Key", "Last-Event-ID", "X-API-Key"}
+        assert sent <= set(answer.headers["access-control-allow-headers"].split(", "))
+    foreign = await house.ask("/agents/mine", {**allowed, "Origin": "https://evil.example"}, method="OPTIONS")
+    assert foreign.status == 403
+    assert "access-control-allow-origin" not in foreign.headers
+    wrong = await house.ask("/agents/none", {"Origin": "https://app.example"})
+    assert (wrong.status, wrong.headers["access-control-allow-origin"]) == (404, "https://app.example")
+    assert {"Retry-After", "ETag"} <= set(wrong.headers["access-control-expose-headers"].split(", "))
+
+
 # --- a client that closes its half --------------------------------------------------------------------------------
 
 
