@@ -153,6 +153,19 @@ SMUGGLED = [
 ]
 
 
+async def test_who_still_talks_gets_to_read_what_was_wrong(house):
+    """A close with bytes unread is a reset, and a reset takes the answer with it where it is not there yet."""
+    peer = await spoken(house, b"GET / HTTP/1.1\r\nX Y: z\r\n\r\n")
+    assert (await peer.problem())[0] == 400
+    for _ in range(20):
+        peer.send(b"." * 100_000)
+        await peer.writer.drain()
+    peer.writer.write_eof()
+    async with asyncio.timeout(10):
+        assert await peer.reader.read() == b""
+    await empties(house)
+
+
 async def test_what_two_readers_could_understand_differently_is_refused(house):
     """RFC 9112, section 11.2: a proxy may have seen one request, where this would see two."""
     for framing in SMUGGLED:
