@@ -304,7 +304,13 @@ class Followers:
         before, self.at = self.at, entries[-1].sequence
         if not self._groups:
             return
-        for group in self._index.route(entries):
+        try:
+            routed = self._index.route(entries)
+        except Exception:  # noqa: BLE001 - a follower that silently misses events is the one thing that must not be
+            _log.exception("events could not be routed; whoever waits reads them from the log")
+            self._wake_all(before)
+            return
+        for group in routed:
             pending, group.pending = group.pending, []
             waiting = self._waiting.pop(group, None)
             if not waiting:
@@ -315,4 +321,13 @@ class Followers:
                 self._slices.keep(Spot(before, group.wanted, FORM), piece)
             for follower in waiting:
                 follower.after = before
+                self.put(follower)
+
+    def _wake_all(self, after: int) -> None:
+        for group in self._groups.values():
+            group.pending = []
+        waiting, self._waiting = self._waiting, {}
+        for followers in waiting.values():
+            for follower in followers:
+                follower.after = after
                 self.put(follower)

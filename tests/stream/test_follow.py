@@ -321,3 +321,22 @@ async def test_every_follower_ends_with_exactly_the_log(opened, monkeypatch, mem
             if sequence > first and WANTED[n % 4].matches(interest(event))
         ]
     assert not followers.open
+
+
+async def test_what_cannot_be_routed_is_read_from_the_log(opened, monkeypatch):
+    log = await opened()
+    followers = Followers(log)
+    taker = Taker(followers)
+    await taker.live()
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(followers._index, "route", broken)
+        await log.append([block(1)])
+        await taker.until(lambda: taker.numbers == [1])
+    await taker.live()
+    await log.append([block(2)])
+    await taker.until(lambda: taker.numbers == [1, 2])
+    await followers.stop()
