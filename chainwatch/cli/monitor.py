@@ -1,0 +1,1 @@
+"""`chainwatch monitor`: see what a daemon does, as it does it."""

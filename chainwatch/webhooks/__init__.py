@@ -1,0 +1,1 @@
+"""Webhooks: events of the log, delivered as signed requests."""
