@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 from chainwatch import sse
+from chainwatch.client.publishing import Receipt, send
 from chainwatch.client.request import (
     Words,
     answer,
@@ -29,9 +30,11 @@ from chainwatch.client.request import (
     chunk,
     filter_query,
     key_headers,
+    limit_of,
     open_session,
     start_query,
 )
+from chainwatch.client.snapshot import stats
 from chainwatch.client.subscription import (
     EVENT,
     HEARTBEAT,
@@ -46,11 +49,24 @@ from chainwatch.client.subscription import (
     Waiting,
     decoded,
 )
-from chainwatch.errors import BadAnswer, Refused, UsageError
+from chainwatch.errors import BadAnswer, Refused
 from chainwatch.event import Event
 from chainwatch.text import redact_url
 
-__all__ = ["Connected", "Gap", "Moved", "Note", "Page", "Stream", "Waiting", "history", "stream"]
+__all__ = [
+    "Connected",
+    "Gap",
+    "Moved",
+    "Note",
+    "Page",
+    "Receipt",
+    "Stream",
+    "Waiting",
+    "history",
+    "send",
+    "stats",
+    "stream",
+]
 
 _MAX_PAGE: Final = 128 * 1024 * 1024  # bytes: 1,000 custom events of 64 KiB, and room
 
@@ -125,8 +141,6 @@ def stream(
     daemon does not take, `Refused` where it turns the request away, `GapError` where events are gone and it is
     `strict`, `BadAnswer` for what no daemon sends.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} events", parameter="limit", value=str(limit), hint="it is 1 at least")
     return Stream(
         Subscription(
             base=base_url(url),
@@ -134,7 +148,7 @@ def stream(
             start=start_query(since, last),
             headers=key_headers(key, last_event_id),
             cursor=last_event_id or "",
-            limit=limit,
+            limit=limit_of(limit),
             ends_at=None if duration is None else time.monotonic() + duration,
             heartbeat=heartbeat,
             strict=strict,
@@ -149,7 +163,9 @@ async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
         while not (subscription.connected and subscription.is_over(time.monotonic())):
             query, headers = subscription.request(time.monotonic())
             try:
-                async with answer(session, subscription.base, "/events/stream", query, headers) as response:
+                async with answer(
+                    session, subscription.base, "/events/stream", query, headers, wanted=sse.MEDIA_TYPE
+                ) as response:
                     parser = sse.Parser(subscription.cursor)
                     while True:
                         messages = parser.feed(await chunk(response, subscription.base, silence))
@@ -213,22 +229,26 @@ async def history(
     since: str | None = None,
     last: int | None = None,
     cursor: str = "",
+    limit: int | None = None,
     page_size: int = 1000,
     key: str | None = None,
     on_note: OnNote | None = None,
 ) -> AsyncGenerator[Page]:
     """
-    The events that the daemon keeps, a page at a time, up to its present head: from the earliest, from `since`, from
-    the newest `last` ones, or from behind `cursor`. Raises what `stream` raises.
+    The events that the daemon keeps, a page at a time, up to its present head, or until there were `limit` of them:
+    from the earliest, from `since`, from the newest `last` ones, or from behind `cursor`. Raises what `stream` raises.
     """
-    base, headers, start = base_url(url), key_headers(key), start_query(since, last)
-    query = [*filter_query(types, filters, address, token, chains, min_amount, where), ("limit", str(page_size))]
+    base, headers, start = base_url(url), key_headers(key, cursor), start_query(since, last)
+    wanted = filter_query(types, filters, address, token, chains, min_amount, where)
+    left = limit_of(limit)
     backoff, reached, more = Backoff(), False, True
     async with open_session(3 * HEARTBEAT) as session:
-        while more:
+        while more and left != 0:
             place = [("cursor", cursor)] if cursor else start
+            size = page_size if left is None else min(page_size, left)
+            query = [*wanted, ("limit", str(size)), *place]
             try:
-                async with answer(session, base, "/events/history", query + place, headers) as response:
+                async with answer(session, base, "/events/history", query, headers) as response:
                     found = decoded(await body(response, base, _MAX_PAGE), _HISTORY, base)
             except Trouble as trouble:
                 if trouble.fatal is not None and not reached:
@@ -242,5 +262,6 @@ async def history(
             if more and found.next in ("", cursor):
                 raise BadAnswer(f"{redact_url(base)} says that there is more, and does not go on")
             cursor = found.next
+            left = None if left is None else left - len(found.events)
             lines = [bytes(line) for line in found.events]
             yield Page([decoded(line, EVENT, base) for line in lines], lines, cursor, found.truncated)

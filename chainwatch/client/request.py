@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import msgspec
 
-from chainwatch import __version__, sse
+from chainwatch import __version__
 from chainwatch.client.subscription import HEARTBEAT, Trouble
 from chainwatch.errors import BadAnswer, GapError, Refused, Unreachable, UsageError
 from chainwatch.text import printable, redact_url
@@ -22,6 +22,8 @@ from chainwatch.text import printable, redact_url
 _ANSWER_SECONDS: Final = 15.0  # until an answer begins
 _MAX_PROBLEM: Final = 64 * 1024
 _MAX_LINES: Final = 4  # of a hint: one for `where` shows the expression, and a caret below the character
+
+JSON: Final = "application/json"
 
 Words = str | Iterable[str]
 """One value, or several; a value may hold several with commas between. Several are OR."""
@@ -73,6 +75,12 @@ def start_query(since: str | None, last: int | None) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in given.items() if value is not None]
 
 
+def limit_of(count: int | None) -> int | None:
+    if count is not None and count < 1:
+        raise UsageError(f"a limit of {count} events", parameter="limit", value=str(count), hint="it is 1 at least")
+    return count
+
+
 def open_session(silence: float) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         # No answer is compressed: one stream is read once, and a bomb needs a fuse.
@@ -84,25 +92,43 @@ def open_session(silence: float) -> aiohttp.ClientSession:
 
 
 _NETWORK: Final = (aiohttp.ClientError, OSError, UnicodeError)  # a host's name may not fit IDNA
+_NOT_CONNECTED: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, UnicodeError)
 
 
 @asynccontextmanager
 async def answer(
-    session: aiohttp.ClientSession, base: str, path: str, query: Sequence[tuple[str, str]], headers: dict[str, str]
+    session: aiohttp.ClientSession,
+    base: str,
+    path: str,
+    query: Sequence[tuple[str, str]],
+    headers: dict[str, str],
+    *,
+    wanted: str = JSON,
+    posted: bytes | None = None,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    wanted = "application/json" if path.endswith("/history") else sse.MEDIA_TYPE
+    """
+    The answer to a GET, or to a POST of the JSON that is `posted`; `wanted` is the media type that it has to be of.
+    `Trouble` is only fatal where nothing can have come of the request: what was posted may have arrived.
+    """
+    given = headers | {"Accept": wanted} | ({} if posted is None else {"Content-Type": JSON})
+    method = "GET" if posted is None else "POST"
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             # A redirect could take the key to another host.
-            response = await session.get(
-                base + path, params=query, headers=headers | {"Accept": wanted}, allow_redirects=False
+            response = await session.request(
+                method, base + path, params=query, headers=given, data=posted, allow_redirects=False
             )
     except _NETWORK as error:
         why = _why(error, f"no answer within {_ANSWER_SECONDS:g}s")
-        raise Trouble(f"cannot reach {redact_url(base)}: {why}", fatal=_unreachable(base, why)) from None
+        harmless = posted is None or isinstance(error, _NOT_CONNECTED)
+        fatal = _unreachable(base, why) if harmless else None
+        raise Trouble(f"cannot reach {redact_url(base)}: {why}", fatal=fatal) from None
     async with response:
-        if response.status != 200:
-            raise await _refusal(response, base)
+        if response.status not in (200, 201):
+            refusal = await _refusal(response, base)
+            if posted is not None and isinstance(refusal, Trouble):
+                refusal.fatal = None
+            raise refusal
         if response.content_type != wanted:
             what = f"{redact_url(base)} answers {printable(response.content_type, 80)}, not {wanted}"
             raise Trouble(what, fatal=BadAnswer(what, hint="is it a chainwatch daemon?"))
