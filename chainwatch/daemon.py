@@ -138,6 +138,7 @@ async def _listening(
             vocabulary=_vocabulary(lambda: following.settings, log),
             chains=following.chains,
             sources=following.sources,
+            wallets=following.wallets,
         )
     )
     runner = build_runner(app)

@@ -168,6 +168,10 @@ class Following:
             ),
         ]  # fmt: skip
 
+    def wallets(self) -> list[dict[str, Any]]:
+        """What the watched wallets hold, see `Context.wallets`."""
+        return [wallet for post in self._chains.values() for wallet in post.part.ingest.wallets()]
+
     @contextlib.asynccontextmanager
     async def running(self, stop: asyncio.Event) -> AsyncIterator[None]:
         """All of it runs while inside. An error that is no setback of a node sets `stop`, and is raised at the end."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -128,6 +129,22 @@ class Ingest:
         """How the watched wallets and the price feeds stood when the daemon began."""
         wallets = [event for wallet, event in self._wallets.items() if wallet in self._rules.wallets]
         return wallets + self._teller.feeds.told
+
+    def wallets(self) -> list[dict[str, Any]]:
+        """What is known of the watched wallets, see `Context.wallets`."""
+        tip, rules = self.window.tip, self._rules
+        return [
+            {
+                "chain": self._chain,
+                "address": checksum(wallet),
+                "name": rules.names.get(wallet, ""),
+                "state": "watching" if balances else "syncing",
+                "block_number": None if tip is None else tip.number,
+                "block_hash": None if tip is None else tip.hash,
+                "balances": msgspec.to_builtins(balances),
+            }
+            for wallet, balances in self._teller.holdings.held().items()
+        ]
 
     @property
     def feeds(self) -> Feeds:

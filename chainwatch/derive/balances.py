@@ -228,6 +228,14 @@ class Holdings:
             for wallet, balances in news.items()
         ]  # fmt: skip
 
+    def held(self) -> dict[str, list[Balance]]:
+        """What was told last of each wallet (lower case), its native balance first; nothing where none was read."""
+        told: dict[str, list[Balance]] = {wallet: [] for wallet in self._rules.wallets}
+        for pair in self.wanted:
+            if pair in self.told:
+                told[pair[1]].append(self._balance(pair[0], self.told[pair]))
+        return told
+
     def _balance(self, token: str, held: int) -> Balance:
         rules = self._rules
         listed = rules.tokens.get(token)

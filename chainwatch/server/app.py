@@ -26,6 +26,7 @@ from chainwatch.server import (
     publish,
     stats,
     streams,
+    wallets,
     ws,
 )
 from chainwatch.server.access import ANYBODY, Access
@@ -64,6 +65,7 @@ ROUTES: Final = (
     Route("GET", "/v1/{channel}/{resource}", channels.channel),
     Route("GET", "/ws", ws.websocket, needs=""),
     Route("GET", "/v1/stats", stats.stats),
+    Route("GET", "/v1/wallets", wallets.wallets),
     Route("GET", "/metrics", metrics.metrics),
     Route("GET", "/schema.json", contract.schema, needs=None),
     Route("GET", "/asyncapi.json", contract.streams, needs=None),

@@ -12,7 +12,7 @@ from aiohttp import web
 from chainwatch.filter import Vocabulary
 from chainwatch.server import parameters
 from chainwatch.server.access import without_key
-from chainwatch.server.context import CONTEXT
+from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.limits import behind, client_address
 from chainwatch.server.parameters import Asked, Page
 from chainwatch.server.principal import Principal
@@ -40,7 +40,20 @@ def parsed(
     names: bool = False,
 ) -> Asked:
     """What these parameters ask for now, in the words that the asker knows, narrowed to what they may see."""
-    vocabulary, principal, now = request.app[CONTEXT].vocabulary(), request[PRINCIPAL], int(time.time() * 1000)
+    return understood(request.app[CONTEXT], request[PRINCIPAL], pairs, last_event_id, only=only, names=names)
+
+
+def understood(
+    context: Context,
+    principal: Principal,
+    pairs: Sequence[tuple[str, str]],
+    last_event_id: str = "",
+    *,
+    only: str | None = None,
+    names: bool = False,
+) -> Asked:
+    """The same for whoever is no request."""
+    vocabulary, now = context.vocabulary(), int(time.time() * 1000)
 
     def ask(words: Vocabulary) -> Asked:
         return parameters.stream(pairs, words, now=now, last_event_id=last_event_id, only=only, names=names)
@@ -49,10 +62,9 @@ def parsed(
     return msgspec.structs.replace(asked, wanted=principal.narrow(asked.wanted, vocabulary))
 
 
-def page(request: web.Request) -> Page:
+def page(context: Context, principal: Principal, pairs: Sequence[tuple[str, str]]) -> Page:
     """The page of history that is asked for."""
-    vocabulary, principal, now = request.app[CONTEXT].vocabulary(), request[PRINCIPAL], int(time.time() * 1000)
-    pairs = query(request)
+    vocabulary, now = context.vocabulary(), int(time.time() * 1000)
     found = principal.understand(lambda words: parameters.history(pairs, words, now=now), vocabulary)
     return msgspec.structs.replace(found, wanted=principal.narrow(found.wanted, vocabulary))
 

@@ -46,6 +46,12 @@ class Context:
     """
     sources: Callable[[], list[dict[str, Any]]] = list
     """The same of each source of prices: `name`, `chain` (of a feed), `state`, `ready`, `reason`."""
+    wallets: Callable[[], list[dict[str, Any]]] = list
+    """
+    Each watched wallet on each chain, ready for JSON: `chain`, `address`, `name`, `state` (`syncing`, `watching`),
+    `block_number` and `block_hash` (the newest block that was told), `balances` (`token`, `token_address`, `decimals`,
+    `balance`), as they were told last.
+    """
     extra_stats: Callable[[], dict[str, Any]] = dict
     """More for `/v1/stats`, by name."""
     turns: Turns = field(default_factory=Turns)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from chainwatch.log import Cursor
+from chainwatch.event import Event
+from chainwatch.log import Cursor, Log
 from chainwatch.server import asking, encoding
+from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT
 from chainwatch.server.parameters import Page
 from chainwatch.stream import coding
@@ -19,19 +21,40 @@ _WORTH_IT: Final = 1024
 """Bytes: a smaller page is one packet either way."""
 
 
+class Found(NamedTuple):
+    """A page of the log."""
+
+    events: list[tuple[int, Event]]
+    """With their sequences, oldest first."""
+    next: str
+    """A cursor to go on from."""
+    has_more: bool
+    truncated: bool
+    """Older events than were asked for are gone."""
+
+
 async def history(request: web.Request) -> web.Response:
     """
     `events`, `next` (a cursor to go on from, there at the end too), `has_more`, and `truncated`: older events than were
     asked for are gone.
     """
-    page = asking.page(request)
-    async with asking.turn(request):
-        return await _page(request, page)
-
-
-async def _page(request: web.Request, page: Page) -> web.Response:
     context = request.app[CONTEXT]
-    log = context.log
+    page = asking.page(context, request[PRINCIPAL], asking.query(request))
+    async with asking.turn(request):
+        found = await read(context.log, page)
+        body = msgspec.json.encode(found._asdict() | {"events": [event for _, event in found.events]})
+        kind = encoding.for_request(request, context.settings().compression)
+        if len(body) <= _WORTH_IT:
+            kind = coding.Coding.IDENTITY
+        if kind is not coding.Coding.IDENTITY:
+            # A large page takes milliseconds, which are the streams'.
+            body = await asyncio.to_thread(coding.whole, body, kind)
+    headers = {"Cache-Control": "no-store"} | encoding.headers(kind)
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+async def read(log: Log, page: Page) -> Found:
+    """The page that is asked for."""
     if page.cursor is not None:
         start = resume(str(page.cursor), identity=log.identity, oldest=log.oldest, head=log.head)
     else:
@@ -46,19 +69,4 @@ async def _page(request: web.Request, page: Page) -> web.Response:
     more = len(found) > page.limit or seen < head
     del found[page.limit :]
     truncated = truncated or start.after < log.oldest - 1  # retention may have been faster
-    body = msgspec.json.encode(
-        {
-            "events": [event for _, event in found],
-            "next": str(Cursor(log.identity, following)),
-            "has_more": more,
-            "truncated": truncated,
-        }
-    )
-    kind = encoding.for_request(request, context.settings().compression)
-    if len(body) <= _WORTH_IT:
-        kind = coding.Coding.IDENTITY
-    if kind is not coding.Coding.IDENTITY:
-        # A large page takes milliseconds, which are the streams'.
-        body = await asyncio.to_thread(coding.whole, body, kind)
-    headers = {"Cache-Control": "no-store"} | encoding.headers(kind)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    return Found(found, str(Cursor(log.identity, following)), more, truncated)
