@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from chainwatch.config import ChainSettings, PriceSettings, Settings
-from chainwatch.config.model import Section
+from chainwatch.config.section import Section
 from chainwatch.wiring import rules
 
 SERVER: Final = frozenset(

@@ -1,8 +1,11 @@
 """
-Writes chainwatch-events.7 from its prose (chainwatch-events.7.in) and the catalogue (chainwatch/payloads.py):
-`python man/build.py`, after every change of either.
+Writes what is said twice from where it is said first: `python man/build.py`, after every change of one of these.
 
-The page is checked in, since who builds a package has no use for a build step; a test holds it against this.
+    chainwatch-events.7      its prose (chainwatch-events.7.in) and the catalogue (chainwatch/payloads.py)
+    chainwatch.toml.5        its prose (chainwatch.toml.5.in) and the settings (chainwatch/config/model.py)
+    chainwatch.example.toml  the settings
+
+The results are checked in, since who builds a package has no use for a build step; a test holds them against this.
 """
 
 from __future__ import annotations
@@ -17,24 +20,29 @@ from typing import Any, Final
 import msgspec
 
 from chainwatch import schema
+from chainwatch.config import document, written
+from chainwatch.config.model import SINGLE, TABLES, Settings
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.payloads import CATEGORIES, PAYLOADS
 
-PAGE: Final = Path(__file__).parent / "chainwatch-events.7"
-PROSE: Final = Path(__file__).parent / "chainwatch-events.7.in"
+HERE: Final = Path(__file__).parent
 
-_PLACE: Final = re.compile(r"@(fields|types|example) (\w+)@")
-"""A line of the prose where the catalogue speaks."""
-
-
-def page() -> str:
-    """The manual page, in mdoc."""
-    return "\n".join(_lines()) + "\n"
+_PLACE: Final = re.compile(r"@(fields|types|example|tables) ?(\w*)@")
+"""A line of the prose where the catalogue speaks, or the settings."""
 
 
-def _lines() -> Iterator[str]:
+def made() -> dict[Path, str]:
+    """The text of each file that is made."""
+    pages = ("chainwatch-events.7", "chainwatch.toml.5")
+    return {
+        **{HERE / name: "\n".join(_lines(f"{name}.in")) + "\n" for name in pages},
+        HERE.parent / "chainwatch.example.toml": document.example(),
+    }
+
+
+def _lines(prose: str) -> Iterator[str]:
     forms = schema.definitions([*PAYLOADS, "custom"], "{name}")
-    for line in PROSE.read_text("utf-8").splitlines():
+    for line in (HERE / prose).read_text("utf-8").splitlines():
         match _PLACE.fullmatch(line):
             case None:
                 yield line
@@ -43,6 +51,9 @@ def _lines() -> Iterator[str]:
             case found if found[1] == "types":
                 for name in (name for name in PAYLOADS if name in CATEGORIES[found[2]]):
                     yield from _type(name, forms)
+            case found if found[1] == "tables":
+                for name, model in TABLES.items():
+                    yield from _table(name, model)
             case _:
                 yield from _example(msgspec.to_builtins(CUSTOM))
 
@@ -63,6 +74,28 @@ def _type(name: str, forms: dict[str, Any]) -> Iterator[str]:
     yield ".Pp"
     yield "For example:"
     yield from _example(msgspec.to_builtins(EXAMPLES[name]))
+
+
+def _table(name: str, model: Any) -> Iterator[str]:
+    yield f".Ss {f'[{name}]' if name in SINGLE else f'[[{name}]]'}"
+    yield from prose(Settings.model_fields[name].description or "")
+    yield ".Bl -tag -width Ds"
+    for key, field in model.model_fields.items():
+        yield f".It Ic {key} Pq {_setting(field)}"
+        yield from prose(field.description)
+    yield ".El"
+
+
+def _setting(field: Any) -> str:
+    """What a key holds, what it may be, and what it is where it is not given."""
+    if field.is_required():
+        usual = "required"
+    elif field.default is None or field.default_factory is not None:
+        usual = ""
+    else:
+        usual = f"default {written.toml(written.default(field))}"
+    told = ", ".join(filter(None, (written.kind(field), written.limits(field), usual)))
+    return escaped(told).replace('"', r"\(dq")
 
 
 def _enumerated(names: list[str]) -> Iterator[str]:
@@ -135,5 +168,6 @@ def escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
-    sys.stdout.write(f"{PAGE.name}: {len(PAYLOADS)} types\n")
+    for path, text in made().items():
+        path.write_text(text, "utf-8")
+        sys.stdout.write(f"{path.name}: {len(text.splitlines())} lines\n")

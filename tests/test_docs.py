@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from chainwatch.server import parameters
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 MANUAL = (ROOT / "man" / "chainwatch.1").read_text("utf-8")
+MADE = runpy.run_path(str(ROOT / "man" / "build.py"))["made"]()
 
 
 def blocks(language: str) -> list[str]:
@@ -46,6 +48,12 @@ def commands() -> list[list[str]]:
         inner = app.registered_commands if isinstance(app, typer.Typer) else ()
         found += [[name], *([name, one.name] for one in inner)]
     return found
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.name)
+def test_what_is_made_is_as_it_would_be_made_now(path):
+    """If not: `python man/build.py`."""
+    assert path.read_text("utf-8") == MADE[path]
 
 
 def test_the_configuration_in_the_readme_loads(tmp_path):
@@ -100,7 +108,7 @@ def mandoc() -> str:
     return program("mandoc", "mandoc")
 
 
-@pytest.mark.parametrize("page", ["chainwatch.1", "chainwatch-events.7"])
+@pytest.mark.parametrize("page", ["chainwatch.1", "chainwatch.toml.5", "chainwatch-events.7"])
 def test_the_manual_is_good_mdoc(mandoc, page):
     done = subprocess.run(
         [mandoc, "-T", "lint", "-W", "warning", f"man/{page}"], cwd=ROOT, capture_output=True, check=False

@@ -10,13 +10,13 @@ from chainwatch.config.load import find, load
 from chainwatch.config.model import (
     ChainSettings,
     LogSettings,
-    PriceSettings,
     ServerSettings,
     Settings,
     TokenSettings,
     WalletSettings,
     vocabulary,
 )
+from chainwatch.config.prices import PriceSettings
 
 __all__ = [
     "ChainSettings",

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from chainwatch.config import values
-from chainwatch.config.model import TABLES, Settings
+from chainwatch.config.model import SINGLE, TABLES, Settings
 from chainwatch.errors import Problem
 from chainwatch.text import printable
 
@@ -82,7 +82,7 @@ def _hint_for_unknown(key: str, loc: tuple[int | str, ...], names: list[str]) ->
     if near or len(loc) > 1:
         return near
     home = next((name for name, model in TABLES.items() if key in model.model_fields), "")
-    return "" if not home else f"it belongs in [{home}]" if home in ("server", "log") else f"it belongs in [[{home}]]"
+    return "" if not home else f"it belongs in [{home}]" if home in SINGLE else f"it belongs in [[{home}]]"
 
 
 def _quantity(limit: float, loc: tuple[int | str, ...]) -> str:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from chainwatch.config.explain import did_you_mean, explain
 from chainwatch.config.keys import read_key
-from chainwatch.config.model import TABLES, Settings, default_log_path
+from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path
 from chainwatch.config.references import check_references
 from chainwatch.config.values import Wrong
 from chainwatch.errors import ConfigError, Problem
@@ -222,7 +222,7 @@ def _check_key_files(data: Data) -> Iterable[Problem]:
 def _overlay_variables(data: Data, environ: Mapping[str, str], places: dict[str, str]) -> Iterable[Problem]:
     known = {
         f"{_PREFIX}{section}_{key}".upper(): (section, key)
-        for section in ("server", "log")
+        for section in SINGLE
         for key in TABLES[section].model_fields
     }
     for variable, value in environ.items():

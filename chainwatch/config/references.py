@@ -8,7 +8,7 @@ nothing; what is not of the right type is passed over here and reported by the m
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from chainwatch.config.explain import did_you_mean
 from chainwatch.errors import Problem
@@ -41,14 +41,14 @@ def check_references(data: Data) -> Iterator[Problem]:
     yield from _same_prices(data)
 
 
-_CHAINLINK_ONLY = ("chain", "feed", "heartbeat")
-_WEB_ONLY = ("id", "url", "api_key_file", "interval", "monthly_calls")
+CHAINLINK_ONLY: Final = ("chain", "feed", "heartbeat")
+WEB_ONLY: Final = ("id", "url", "api_key_file", "interval", "monthly_calls")
 
 
 def _misplaced(price: Data, index: int) -> Iterator[Problem]:
     """Keys that mean nothing for the source: who writes them expects something of them."""
     source = price.get("source")
-    foreign = _WEB_ONLY if source == "chainlink" else _CHAINLINK_ONLY if source in _WEB_SOURCES else ()
+    foreign = WEB_ONLY if source == "chainlink" else CHAINLINK_ONLY if source in _WEB_SOURCES else ()
     for key in foreign:
         if key in price:
             yield Problem(f"prices[{index}].{key}", f"means nothing where source is {source!r}")
