@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 # Cc control, Cf format (bidi, zero width), Zl/Zp line and paragraph separators, Cs lone surrogates.
@@ -66,6 +67,32 @@ def age(seconds: float) -> str:
         if seconds < limit:
             return f"{int(seconds // unit)}{name}"
     return f"{int(seconds // 86_400)}d"
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)?")
+
+
+def seconds(text: str) -> float | None:
+    """A duration: seconds, or a number with one of ms, s, m, h, d, w. None for any other text."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return float(found[1]) * _SECONDS[found[2] or "s"] if found else None
+
+
+def moment(text: str, now: int) -> int | None:
+    """
+    Unix milliseconds of an age (`15m` before `now`) or of an ISO 8601 date or time, in UTC where it does not say. None
+    for any other text.
+    """
+    ago = seconds(text) if text[-1:].isalpha() else None
+    if ago is not None:
+        return now - int(ago * 1000)
+    try:
+        # In a query a `+` that was not escaped arrives as a space.
+        read = datetime.fromisoformat(text.strip().upper().replace(" ", "+") if "T" in text.upper() else text)
+        return int((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
 
 
 def redact_url(url: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ from chainwatch.errors import UsageError
 from chainwatch.filter import Filter, Vocabulary
 from chainwatch.log import Cursor, parse_cursor
 from chainwatch.stream.begin import EARLIEST, Start
+from chainwatch.text import moment, seconds
 
 STREAM: Final = (
     *filters.PARAMETERS,
@@ -26,8 +26,6 @@ HISTORY: Final = (*filters.PARAMETERS, "since", "last", "cursor", "limit")
 MAX_PAGE: Final = 1000
 """Events of one page of history."""
 
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)?")
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -174,12 +172,6 @@ def _choice(
     )
 
 
-def seconds(text: str) -> float | None:
-    """A duration: seconds, or a number with one of ms, s, m, h, d, w. None for any other text."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    return float(found[1]) * _SECONDS[found[2] or "s"] if found else None
-
-
 def _duration(given: dict[str, list[str]], name: str, least: float, most: float) -> float | None:
     text = _one(given, name)
     if text is None:
@@ -203,18 +195,12 @@ def _since(given: dict[str, list[str]], now: int) -> int | None:
         return None
     if text.lower() == "earliest":
         return EARLIEST
-    ago = seconds(text) if text[-1:].isalpha() else None
-    if ago is not None:
-        return max(1, now - int(ago * 1000))
-    try:
-        # In a query a `+` that was not escaped arrives as a space.
-        moment = datetime.fromisoformat(text.strip().upper().replace(" ", "+") if "T" in text.upper() else text)
-    except ValueError:
+    found = moment(text, now)
+    if found is None:
         raise UsageError(
             f"{text!r} is no time",
             parameter="since",
             value=text,
             hint="since is earliest, now, an age such as 15m, or a time such as 2025-06-24T07:00:00Z",
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(1, int(moment.timestamp() * 1000))
+        )
+    return max(1, found)
