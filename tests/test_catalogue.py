@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import runpy
 from pathlib import Path
 
 import msgspec
@@ -15,10 +14,10 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from chainwatch import asyncapi, schema, sse
 from chainwatch.asyncapi import sockets, told as others
 from chainwatch.cli import run
-from chainwatch.cli.lines import LINES
 from chainwatch.event import decode, encode, retraction
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.filter import Vocabulary, resolve_types
+from chainwatch.lines import LINES
 from chainwatch.payloads import CATEGORIES, PAYLOADS
 from chainwatch.server import agents, channels, history, ops, parameters, publish, stats, streams, ws
 from chainwatch.server.app import ROUTES
@@ -65,11 +64,6 @@ def test_nothing_else_is_anywhere():
     assert set(STREAMS["components"]["messages"]) == {*PAYLOADS, *more}
     assert set(LINES) == {*PAYLOADS}
     assert not PAYLOADS.keys() & (CATEGORIES.keys() | sse.CONTROL | {"custom", "message"})
-
-
-def test_the_manual_is_what_the_catalogue_says():
-    """If not: `python man/build.py`."""
-    assert runpy.run_path(str(ROOT / "man" / "build.py"))["page"]() == MANUAL
 
 
 # --- JSON Schema ----------------------------------------------------------------------------------------------------

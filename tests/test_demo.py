@@ -21,8 +21,8 @@ from jsonschema import Draft202012Validator
 from chainwatch import schema
 from chainwatch.chain import simulated
 from chainwatch.chain.simulated.contracts import SCAM
-from chainwatch.cli.lines import LINES
 from chainwatch.config import PriceSettings, TokenSettings, WalletSettings
+from chainwatch.lines import LINES
 from chainwatch.payloads import PAYLOADS
 from chainwatch.text import printable
 

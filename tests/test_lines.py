@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from chainwatch.cli.lines import line_of
 from chainwatch.examples import EXAMPLES
+from chainwatch.lines import line_of
 
 HASH = "0x" + "ab" * 32
 MAX = str(2**256 - 1)

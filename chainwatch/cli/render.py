@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from chainwatch.cli.lines import line_of, plain
 from chainwatch.errors import UsageError
 from chainwatch.event import Event
+from chainwatch.lines import line_of, plain
 from chainwatch.payloads import PAYLOADS, meant_by
 from chainwatch.text import printable
 
