@@ -59,6 +59,7 @@ STREAM: Final[dict[str, dict[str, Any]]] = {
 HISTORY: Final[dict[str, dict[str, Any]]] = {
     **ASKED,
     **SINCE,
+    "until": {"type": "string", "description": "Where to end: before what was told at this time, given as `since` is."},
     "cursor": {**CURSOR, "description": "Go on behind it: `next` of the page before."},
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "Events of a page."},
 }

@@ -227,6 +227,7 @@ async def history(
     min_amount: int | str | None = None,
     where: str | None = None,
     since: str | None = None,
+    until: str | None = None,
     last: int | None = None,
     cursor: str = "",
     limit: int | None = None,
@@ -236,10 +237,12 @@ async def history(
 ) -> AsyncGenerator[Page]:
     """
     The events that the daemon keeps, a page at a time, up to its present head, or until there were `limit` of them:
-    from the earliest, from `since`, from the newest `last` ones, or from behind `cursor`. Raises what `stream` raises.
+    from the earliest, from `since`, from the newest `last` ones, or from behind `cursor`; those that were told before
+    `until`, if given. Raises what `stream` raises.
     """
     base, headers, start = base_url(url), key_headers(key, cursor), start_query(since, last)
     wanted = filter_query(types, filters, address, token, chains, min_amount, where)
+    wanted += [] if until is None else [("until", until)]
     left = limit_of(limit)
     backoff, reached, more = Backoff(), False, True
     async with open_session(3 * HEARTBEAT) as session:

@@ -61,12 +61,16 @@ async def read(log: Log, page: Page) -> Found:
         start = await begin(log, page.start, page.wanted)
     truncated = start.gap is not None or (page.cursor is None and page.start.last is None and start.after < log.oldest)
     truncated = truncated and log.oldest > 1
-    head = log.head
+    end = log.head
+    if page.until is not None:
+        end = max(start.after, min(end, await log.since(page.until)))
     # One event more than asked for tells whether there are more.
     found, seen = await log.page(start.after, page.wanted, page.limit + 1)
+    if seen > end:
+        found, seen = [one for one in found if one[0] <= end], end
     following = found[page.limit - 1][0] if len(found) > page.limit else seen
-    # A filter that few events pass may end a page before its limit and before the head: the next page goes on there.
-    more = len(found) > page.limit or seen < head
+    # A filter that few events pass may end a page before its limit and before the end: the next page goes on there.
+    more = len(found) > page.limit or seen < end
     del found[page.limit :]
     truncated = truncated or start.after < log.oldest - 1  # retention may have been faster
     return Found(found, str(Cursor(log.identity, following)), more, truncated)

@@ -22,7 +22,7 @@ STREAM: Final = (
 )  # fmt: skip
 SOCKET: Final = tuple(name for name in STREAM if name != "named")
 """Of a subscription of a WebSocket, whose events always say their type."""
-HISTORY: Final = (*filters.PARAMETERS, "since", "last", "cursor", "limit")
+HISTORY: Final = (*filters.PARAMETERS, "since", "until", "last", "cursor", "limit")
 MAX_PAGE: Final = 1000
 """Events of one page of history."""
 
@@ -51,6 +51,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     start: Start
     cursor: Cursor | None
     """Continue after it; it goes before `start`."""
+    until: int | None
+    """Unix milliseconds: only what was told before; None for all there is."""
     limit: int
 
 
@@ -74,7 +76,7 @@ def stream(
     named = _boolean(given, "named")
     return Asked(
         wanted=_wanted(given, vocabulary, only),
-        start=Start(resume=resume, since=_since(given, now), last=_whole(given, "last", 0, 10**9)),
+        start=Start(resume=resume, since=_moment(given, "since", now), last=_whole(given, "last", 0, 10**9)),
         named=(names or only is not None) if named is None else named,
         limit=_whole(given, "limit", 1, 10**15),
         duration=_duration(given, "duration", 0.001, 10**9),
@@ -96,11 +98,15 @@ def history(query: Iterable[tuple[str, str]], vocabulary: Vocabulary, *, now: in
             hint="a cursor is the id of an event in a stream, or `next` of a page",
         )
     last = _whole(given, "last", 0, 10**9)
-    since = _since(given, now) if "since" in given else EARLIEST if last is None else None
+    since = _moment(given, "since", now) if "since" in given else EARLIEST if last is None else None
+    until = _moment(given, "until", now)
+    if last is not None and until is not None:
+        raise UsageError("last and until do not go together", parameter="until", hint="the last are those before now")
     return Page(
         wanted=_wanted(given, vocabulary, None),
         start=Start(since=since, last=last),
         cursor=cursor,
+        until=until,
         limit=_whole(given, "limit", 1, MAX_PAGE) or 100,
     )
 
@@ -188,9 +194,9 @@ def _duration(given: dict[str, list[str]], name: str, least: float, most: float)
     return found
 
 
-def _since(given: dict[str, list[str]], now: int) -> int | None:
+def _moment(given: dict[str, list[str]], name: str, now: int) -> int | None:
     """Unix milliseconds, `EARLIEST`, or None for now."""
-    text = _one(given, "since")
+    text = _one(given, name)
     if text is None or text.lower() == "now":
         return None
     if text.lower() == "earliest":
@@ -199,8 +205,8 @@ def _since(given: dict[str, list[str]], now: int) -> int | None:
     if found is None:
         raise UsageError(
             f"{text!r} is no time",
-            parameter="since",
+            parameter=name,
             value=text,
-            hint="since is earliest, now, an age such as 15m, or a time such as 2025-06-24T07:00:00Z",
+            hint=f"{name} is earliest, now, an age such as 15m, or a time such as 2025-06-24T07:00:00Z",
         )
     return max(1, found)

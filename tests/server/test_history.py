@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from server.house import block, transfer
+
+from chainwatch.event import rfc3339
 
 
 async def pages(house, path: str) -> list[dict]:
@@ -51,6 +55,22 @@ async def test_last_and_since_choose_where_it_begins(house):
     assert page["events"] == []
     page = await (await house.ask("/events/history?since=1h&limit=1")).json()
     assert (len(page["events"]), page["has_more"], page["truncated"]) == (1, True, False)
+
+
+async def test_until_ends_before_what_was_told_then_and_since_begins_with_it(house):
+    await house.tell(*(block(number) for number in range(1, 6)))
+    border = int(time.time() * 1000) + 1
+    await house.until(lambda: time.time() * 1000 >= border)
+    await house.tell(*(block(number) for number in range(6, 9)))
+    told = await pages(house, f"/events/history?limit=2&until={rfc3339(border)}")
+    assert [[event["data"]["number"] for event in page["events"]] for page in told] == [[1, 2], [3, 4], [5]]
+    assert told[-1]["next"] == f"{house.log.identity}-5"
+    (rest,) = await pages(house, f"/events/history?since={rfc3339(border)}")
+    assert [event["data"]["number"] for event in rest["events"]] == [6, 7, 8]
+    (behind,) = await pages(house, f"/events/history?until={rfc3339(border)}&cursor={house.log.identity}-7")
+    assert (behind["events"], behind["next"]) == ([], f"{house.log.identity}-7")
+    answer = await house.ask("/events/history?until=1h&last=2")
+    assert (answer.status, (await answer.json())["parameter"]) == (400, "until")
 
 
 async def test_what_retention_took_is_told_as_truncated(serve):
