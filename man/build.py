@@ -1,6 +1,7 @@
 """
 Writes what is said twice from where it is said first: `python man/build.py`, after every change of one of these.
 
+    chainwatch.1             its prose (chainwatch.1.in) and the help of the commands (chainwatch/cli)
     chainwatch-events.7      its prose (chainwatch-events.7.in) and the catalogue (chainwatch/payloads.py)
     chainwatch.toml.5        its prose (chainwatch.toml.5.in) and the settings (chainwatch/config/model.py)
     chainwatch.example.toml  the settings
@@ -14,35 +15,40 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import typer
 
-from chainwatch import schema
+from chainwatch import cli, schema
 from chainwatch.config import document, written
 from chainwatch.config.model import SINGLE, TABLES, Settings
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.payloads import CATEGORIES, PAYLOADS
 
 HERE: Final = Path(__file__).parent
+FRAME: Final = ("config", "verbose", "quiet", "color")
+"""What is said of all commands at once."""
 
-_PLACE: Final = re.compile(r"@(fields|types|example|tables) ?(\w*)@")
-"""A line of the prose where the catalogue speaks, or the settings."""
+_PLACE: Final = re.compile(r"@(fields|types|example|tables|summaries|commands?) ?(\w*)@")
+"""A line of the prose where the catalogue speaks, or the settings, or the commands."""
 
 
 def made() -> dict[Path, str]:
     """The text of each file that is made."""
-    pages = ("chainwatch-events.7", "chainwatch.toml.5")
+    pages = ("chainwatch.1", "chainwatch.toml.5", "chainwatch-events.7")
     return {
         **{HERE / name: "\n".join(_lines(f"{name}.in")) + "\n" for name in pages},
         HERE.parent / "chainwatch.example.toml": document.example(),
     }
 
 
-def _lines(prose: str) -> Iterator[str]:
+def _lines(page: str) -> Iterator[str]:
     forms = schema.definitions([*PAYLOADS, "custom"], "{name}")
-    for line in (HERE / prose).read_text("utf-8").splitlines():
+    text = (HERE / page).read_text("utf-8")
+    for line in text.splitlines():
         match _PLACE.fullmatch(line):
             case None:
                 yield line
@@ -54,6 +60,14 @@ def _lines(prose: str) -> Iterator[str]:
             case found if found[1] == "tables":
                 for name, model in TABLES.items():
                     yield from _table(name, model)
+            case found if found[1] == "summaries":
+                yield from _summaries()
+            case found if found[1] == "command":
+                yield from _command(found[2])
+            case found if found[1] == "commands":  # those of which the prose has nothing to add
+                for name in cli.COMMANDS:
+                    if f"@command {name}@" not in text:
+                        yield from _command(name)
             case _:
                 yield from _example(msgspec.to_builtins(CUSTOM))
 
@@ -96,6 +110,103 @@ def _setting(field: Any) -> str:
         usual = f"default {written.toml(written.default(field))}"
     told = ", ".join(filter(None, (written.kind(field), written.limits(field), usual)))
     return escaped(told).replace('"', r"\(dq")
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+def _summaries() -> Iterator[str]:
+    yield ".Bl -tag -width Ds"
+    for name, command in cli.COMMANDS.items():
+        yield f".It Cm {name}"
+        yield from prose(command.summary)
+    yield ".El"
+
+
+def _command(name: str) -> Iterator[str]:
+    """What its `--help` says, and that of the commands in it."""
+    group: Any = typer.main.get_command(cli._app)  # noqa: SLF001  # it is what `chainwatch` runs
+    root = group.context_class(group, info_name="chainwatch")
+    command = group.get_command(root, name)
+    context = command.context_class(command, info_name=name, parent=root)
+    yield f".Ss {name}"
+    inner = [command.get_command(context, one) for one in getattr(command, "commands", ())]
+    if inner:
+        yield from _paragraphs(command.help)
+    for number, one in enumerate(inner or [command]):
+        if number or inner:
+            yield ".Pp"
+        yield from _usage([name, one.name] if inner else [name], one, one.context_class(one, parent=context))
+
+
+def _usage(path: list[str], command: Any, context: Any) -> Iterator[str]:
+    listed = [
+        (_Left.of(record[0], required=parameter.required), record[1])
+        for parameter in command.params
+        if parameter.name not in FRAME and (record := parameter.get_help_record(context))
+    ]
+    yield ".Bd -ragged -compact"
+    yield f".Nm chainwatch Cm {' '.join(path)}"
+    yield from (left.usage() for left, _ in listed)
+    yield ".Ed"
+    yield ".Pp"
+    yield from _paragraphs(command.help)
+    if listed:
+        yield ".Bl -tag -width Ds"
+        for left, right in listed:
+            yield left.item()
+            yield from _said(right)
+        yield ".El"
+    if command.epilog:
+        yield ".Pp"
+        yield f".Dl $ {escaped(command.epilog.removeprefix('Example: '))}"
+
+
+_OPTION: Final = re.compile(r"-{1,2}[\w-]+")
+_BRACKETS: Final = re.compile(r" +\[((?:default|env var|required|[\d.]*<?=?x)[^]]*)\]")
+"""What is said of an option behind its help: the default, the variable, the limits."""
+
+
+def _said(right: str) -> Iterator[str]:
+    """The right column of a help."""
+    told = [part for found in _BRACKETS.findall(right) for part in found.split("; ") if part != "required"]
+    words = [re.sub(r"(.*)<=x<=(.*)", r"\1 to \2", re.sub(r"x>=(.*)", r"at least \1", part)) for part in told]
+    yield from prose(_BRACKETS.sub("", right))
+    if words:
+        yield f".Pq {escaped(', '.join(words).replace('env var:', 'variable'))}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """The left column of a help: `-t, --type TYPE`, `--follow / --no-follow`, `NAME <str>`."""
+
+    names: tuple[str, ...]
+    """As mdoc has them; none for an argument."""
+    value: str
+    required: bool
+
+    @classmethod
+    def of(cls, left: str, *, required: bool) -> _Left:
+        before, _, choices = left.partition("<")
+        names = tuple(f"Fl {name.removeprefix('-')}" for name in _OPTION.findall(before))
+        if names and choices:
+            return cls(names, f" Cm {choices.removesuffix('>').replace('|', ' | ')}", required)
+        value = _OPTION.split(before)[-1].strip(" []/").lower().replace("|", " | ")
+        return cls(names, f" Ar {value}" if value else "", required)
+
+    def usage(self) -> str:
+        names = " | ".join(self.names if not self.value else self.names[:1])
+        return f"{'.' if self.required else '.Op '}{(names + self.value).strip()}"
+
+    def item(self) -> str:
+        return ".It " + " , ".join(f"{name}{self.value}".strip() for name in self.names or ("",))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for number, paragraph in enumerate(re.split(r"\n\s*\n", text.strip())):
+        if number:
+            yield ".Pp"
+        yield from prose(" ".join(paragraph.split()))
 
 
 def _enumerated(names: list[str]) -> Iterator[str]:

@@ -13,8 +13,9 @@ import pytest
 import typer
 from debian import program
 
-from chainwatch.cli import COMMANDS, run
+from chainwatch.cli import CLOSED_PIPE, COMMANDS, INTERRUPTED, run
 from chainwatch.config import load
+from chainwatch.errors import ChainwatchError
 from chainwatch.payloads import CATEGORIES, PAYLOADS
 from chainwatch.server import parameters
 
@@ -101,6 +102,21 @@ def test_the_manual_has_no_option_that_is_not_there(capsys):
     written = {"-" + name for line in items for name in re.findall(r"Fl ([\w-]+)", line)}
     real = options([], capsys).union(*(options(name, capsys) for name in commands()))
     assert written <= real
+
+
+def test_the_manual_has_every_exit_code():
+    section = re.search(r"^\.Sh EXIT STATUS\n(.*?)^\.Sh ", MANUAL, re.MULTILINE | re.DOTALL)[1]
+    raised = {error.exit_code for error in errors_of(ChainwatchError)}
+    assert {int(code) for code in re.findall(r"^\.It (\d+)", section, re.MULTILINE)} == {
+        0,
+        INTERRUPTED,
+        CLOSED_PIPE,
+        *raised,
+    }
+
+
+def errors_of(kind: type[ChainwatchError]) -> list[type[ChainwatchError]]:
+    return [kind, *(inner for one in kind.__subclasses__() for inner in errors_of(one))]
 
 
 @pytest.fixture(scope="session")
