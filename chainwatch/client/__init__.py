@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final, NamedTuple, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -49,6 +49,7 @@ from chainwatch.client.subscription import (
     Waiting,
     decoded,
 )
+from chainwatch.client.watching import Wallet, snapshots, wallets
 from chainwatch.errors import BadAnswer, Refused
 from chainwatch.event import Event
 from chainwatch.text import redact_url
@@ -62,11 +63,16 @@ __all__ = [
     "Receipt",
     "Stream",
     "Waiting",
+    "Wallet",
     "history",
     "send",
+    "snapshots",
     "stats",
     "stream",
+    "wallets",
 ]
+
+T = TypeVar("T")
 
 _MAX_PAGE: Final = 128 * 1024 * 1024  # bytes: 1,000 custom events of 64 KiB, and room
 
@@ -80,7 +86,7 @@ class Stream(AsyncIterator[Event]):
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
-        self._events = _events(subscription)
+        self._events = _read(subscription, _one_by_one)
 
     @property
     def cursor(self) -> str:
@@ -96,6 +102,13 @@ class Stream(AsyncIterator[Event]):
     def buffered(self) -> int:
         """How many more events have arrived and wait to be given: 0 is the moment to flush."""
         return self._subscription.buffered
+
+    def batches(self) -> AsyncGenerator[list[bytes]]:
+        """
+        Instead of the events their JSON, as it came, and all that came together at once: for whoever looks at few of
+        many. Nothing is decoded, so what is no event is not noticed either. The cursor is behind the whole batch.
+        """
+        return _read(self._subscription, _together)
 
     async def __anext__(self) -> Event:
         return await self._events.__anext__()
@@ -157,7 +170,11 @@ def stream(
     )
 
 
-async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
+_Given = Callable[[Subscription, list[sse.Message]], Iterator[T]]
+
+
+async def _read(subscription: Subscription, given: _Given[T]) -> AsyncGenerator[T]:
+    """What is `given` of the messages of each chunk, over all connections."""
     silence = 3 * subscription.heartbeat
     async with open_session(silence) as session:
         while not (subscription.connected and subscription.is_over(time.monotonic())):
@@ -171,14 +188,10 @@ async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
                         messages = parser.feed(await chunk(response, subscription.base, silence))
                         if parser.retry is not None:
                             subscription.backoff.asked = parser.retry / 1000
-                        subscription.buffered = sum(message.event not in sse.CONTROL for message in messages)
-                        for message in messages:
-                            found = subscription.receive(message)
-                            if found is not None:
-                                subscription.buffered -= 1
-                                yield found
-                                if subscription.limit == 0:
-                                    return
+                        for found in given(subscription, messages):
+                            yield found
+                            if subscription.limit == 0:
+                                return
                         subscription.settle(parser.last_event_id)
             except Refused as error:
                 raise subscription.refused(error) from None
@@ -189,6 +202,31 @@ async def _events(subscription: Subscription) -> AsyncGenerator[Event]:
                     return
                 seconds = subscription.failed(trouble)
             await asyncio.sleep(seconds)
+
+
+def _one_by_one(subscription: Subscription, messages: list[sse.Message]) -> Iterator[Event]:
+    subscription.buffered = sum(message.event not in sse.CONTROL for message in messages)
+    for message in messages:
+        found = subscription.receive(message)
+        if found is not None:
+            subscription.buffered -= 1
+            yield found
+
+
+def _together(subscription: Subscription, messages: list[sse.Message]) -> Iterator[list[bytes]]:
+    lines: list[bytes] = []
+    try:
+        for message in messages:
+            if subscription.limit == 0:
+                break
+            if (line := subscription.take(message)) is not None:
+                lines.append(line)
+    except Trouble:  # the daemon ends the stream, behind these
+        if lines:
+            yield lines
+        raise
+    if lines:
+        yield lines
 
 
 # --- history ------------------------------------------------------------------------------------------------------

@@ -183,6 +183,28 @@ class Subscription:
         The event of a message, the cursor being behind it from here on; None for a control event. `Trouble` when the
         daemon ends the stream.
         """
+        if self._heard(message):
+            return None
+        line = message.data.encode()
+        found = decoded(line, EVENT, self.base)
+        self._given(line, message.id)
+        return found
+
+    def take(self, message: sse.Message) -> bytes | None:
+        """`receive` for whoever wants the JSON of the event, which nobody has looked at."""
+        if self._heard(message):
+            return None
+        self._given(message.data.encode(), message.id)
+        return self.line
+
+    def _given(self, line: bytes, cursor: str) -> None:
+        self.line = line.replace(b"\n", b" ")  # between tokens: inside a string JSON has none
+        self.cursor = self._cursor(cursor)
+        if self.limit is not None:
+            self.limit -= 1
+
+    def _heard(self, message: sse.Message) -> bool:
+        """Whether it is a control event. What it means is done."""
         if message.event == "complete":
             raise Trouble("the daemon ended the stream", fatal=None)
         self.backoff.succeeded()
@@ -198,15 +220,7 @@ class Subscription:
         elif message.event == "gap":
             self._gap(decoded(message.data.encode(), _GAP, self.base))
             self.move(message.id)
-        elif message.event not in sse.CONTROL:
-            line = message.data.encode()
-            found = decoded(line, EVENT, self.base)
-            self.line = line.replace(b"\n", b" ")  # between tokens: inside a string JSON has none
-            self.cursor = self._cursor(message.id)
-            if self.limit is not None:
-                self.limit -= 1
-            return found
-        return None
+        return message.event in sse.CONTROL
 
     def move(self, cursor: str) -> None:
         """Nothing that passes the filter stands before `cursor`, all that came before it having been received."""
