@@ -20,6 +20,7 @@ from chainwatch.server import (
     edge,
     health,
     history,
+    mcp,
     metrics,
     origins,
     problem,
@@ -37,6 +38,7 @@ from chainwatch.server.problem import Problem
 from chainwatch.server.sockets import SOCKETS, Sockets
 
 _METHODS: Final = "GET, HEAD, OPTIONS"
+_EXPOSED: Final = "ETag, Idempotent-Replayed, Mcp-Session-Id, Retry-After, WWW-Authenticate"
 _log = structlog.get_logger("chainwatch.server")
 
 
@@ -64,6 +66,9 @@ ROUTES: Final = (
     Route("POST", "/agents/{agent}/ack", agents.ack),
     Route("GET", "/v1/{channel}/{resource}", channels.channel),
     Route("GET", "/ws", ws.websocket, needs=""),
+    Route("GET", "/mcp", mcp.answer, needs=""),
+    Route("POST", "/mcp", mcp.answer, needs=""),
+    Route("DELETE", "/mcp", mcp.answer, needs=""),
     Route("GET", "/v1/stats", stats.stats),
     Route("GET", "/v1/wallets", wallets.wallets),
     Route("GET", "/metrics", metrics.metrics),
@@ -73,7 +78,15 @@ ROUTES: Final = (
     Route("GET", "/health/ready", health.ready, needs=None),
     Route("GET", "/health/live", health.live, needs=None),
 )
-_ENDLESS: Final = {streams.unnamed, streams.named, agents.stream, stats.stats, channels.channel, ws.websocket}
+_ENDLESS: Final = {
+    streams.unnamed,
+    streams.named,
+    agents.stream,
+    stats.stats,
+    channels.channel,
+    ws.websocket,
+    mcp.answer,
+}
 """A HEAD of these would never end."""
 _HERE: Final = ", ".join(sorted({route.path for route in ROUTES}))
 
@@ -86,6 +99,7 @@ def build_app(context: Context) -> web.Application:
     app[metrics.COUNTED] = metrics.Counted(context.log)
     app[SOCKETS] = Sockets(app)
     app.on_response_prepare.append(_dress)
+    mcp.install(app)
     app.on_shutdown.append(_end_streams)
     agents.install(app)
     publish.install(app)
@@ -123,7 +137,7 @@ async def _dress(request: web.Request, response: web.StreamResponse) -> None:
     origin = request.headers.get("Origin", "")
     if origin and origins.is_allowed(origin, request.app[CONTEXT].settings().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "ETag, Idempotent-Replayed, Retry-After, WWW-Authenticate"
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         vary = response.headers.get("Vary")
         response.headers["Vary"] = f"{vary}, Origin" if vary else "Origin"
 
@@ -228,7 +242,8 @@ def _preflight(request: web.Request) -> web.Response:
             "Allow": methods,
             "Access-Control-Allow-Methods": methods,
             "Access-Control-Allow-Headers": (
-                "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key"
+                "Accept, Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, Mcp-Method, "
+                "Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id, X-API-Key"
             ),
             "Access-Control-Max-Age": "3600",
         },

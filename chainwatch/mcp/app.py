@@ -1,0 +1,249 @@
+"""
+The MCP server: tools, resources and updates in the words of the protocol, both of its eras, on the official SDK.
+
+It knows callers only as desks. In the daemon a desk is made of each request and its key; over stdio there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import mcp_types as types
+import msgspec
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.shared.exceptions import MCPError
+from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY, ResourceUpdated, event_to_notification
+from pydantic import BaseModel, ValidationError
+
+from chainwatch.mcp import resources, told, tools, updates
+from chainwatch.mcp.desk import Desk, Turned
+from chainwatch.mcp.subscriptions import Subscriptions
+from chainwatch.text import printable
+
+Context = ServerRequestContext[Any, Any]
+Desks = Callable[[Context], Desk]
+"""Whose request this is."""
+
+JSON: Final = "application/json"
+INSTRUCTIONS: Final = (
+    "chainwatch follows blockchains and tells what happens on them. To react to something: subscribe_to_events, then "
+    "wait_for_event again and again, each time with the cursor of the answer before; nothing is missed between two "
+    "calls, and nothing comes twice. After a reorganisation of the chain, events come again with `removed: true`: take "
+    f"back what you did for the event named in `retracts`. Amounts are in base units, beside `decimals`. {told.WARNING}"
+)
+
+
+class Agents:
+    """The handlers of one server, and what they share."""
+
+    def __init__(self, desks: Desks) -> None:
+        self._desk = desks
+        self._subscriptions = Subscriptions()
+        self.watches = updates.Watches()
+
+    def server(self, version: str) -> Server[Any]:
+        """The SDK's server with these handlers."""
+        return Server(
+            "chainwatch",
+            version=version,
+            title="chainwatch",
+            description="Events of blockchains, once and in order.",
+            instructions=INSTRUCTIONS,
+            on_list_tools=self.list_tools,
+            on_call_tool=self.call_tool,
+            on_list_resources=self.list_resources,
+            on_list_resource_templates=self.list_templates,
+            on_read_resource=self.read_resource,
+            on_subscribe_resource=self.subscribe_resource,
+            on_unsubscribe_resource=self.unsubscribe_resource,
+            on_subscriptions_listen=self.listen,
+        )
+
+    # --- tools --------------------------------------------------------------------------------------------------------
+
+    async def list_tools(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        """Those that the caller may use."""
+        desk = self._desk(ctx)
+        return types.ListToolsResult(tools=[_described(tool) for tool in tools.TOOLS.values() if desk.may(tool.needs)])
+
+    async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+        """Run one. What is wrong with the call is a result that the model can read, and correct."""
+        desk = self._desk(ctx)
+        tool = tools.TOOLS.get(params.name)
+        if tool is None:
+            names = ", ".join(name for name, one in tools.TOOLS.items() if desk.may(one.needs))
+            raise MCPError(types.INVALID_PARAMS, f"unknown tool {printable(params.name, 80)!r}; there is: {names}")
+        if not desk.may(tool.needs):
+            return _failed(f"The key of this session may not {tool.needs}. Ask whoever made it for another one.")
+
+        async def progress(done: int, total: int, line: str) -> None:
+            await ctx.session.report_progress(done, total, line)
+
+        try:
+            asked = tool.takes.model_validate(params.arguments or {})
+            gives = await tool.run(tools.Call(desk, self._subscriptions, progress), asked)
+        except ValidationError as error:
+            return _failed(_wrong(tool, error))
+        except Turned as turned:
+            return _failed(str(turned))
+        found = gives.model_dump(mode="json")
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=_json(found))], structured_content=found
+        )
+
+    # --- resources ----------------------------------------------------------------------------------------------------
+
+    async def list_resources(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        found = await _or_error(resources.listed(self._desk(ctx), self._subscriptions))
+        return types.ListResourcesResult(
+            resources=[
+                types.Resource(uri=one.uri, name=one.name, description=one.description, mime_type=JSON) for one in found
+            ]
+        )
+
+    async def list_templates(
+        self, _ctx: Context, _: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(
+            resource_templates=[
+                types.ResourceTemplate(uri_template=one.uri, name=one.name, description=one.description, mime_type=JSON)
+                for one in resources.TEMPLATES
+            ]
+        )
+
+    async def read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        uri = str(params.uri)
+        found = await _or_error(resources.read(uri, self._desk(ctx), self._subscriptions), uri)
+        return types.ReadResourceResult(
+            contents=[types.TextResourceContents(uri=uri, text=_json(found), mime_type=JSON)]
+        )
+
+    async def subscribe_resource(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        """Of the handshake era: the session is told, by its standing stream, until it ends."""
+        desk, uri = self._desk(ctx), str(params.uri)
+        words = await _or_error(resources.words_of(uri, desk, self._subscriptions), uri)
+        cursor = await _or_error(desk.cursor(words), uri)
+        connection = ctx.session._connection  # noqa: SLF001 - the SDK has no other name for it; pinned by a test
+        session = ctx.session
+
+        async def tell() -> None:
+            await session.send_resource_updated(uri)
+
+        try:
+            self.watches.start(connection, uri, desk, words, cursor, tell)
+        except Turned as turned:
+            raise MCPError(types.INVALID_REQUEST, str(turned)) from None
+        if not connection.state.setdefault("chainwatch", False):
+            connection.state["chainwatch"] = True
+            connection.exit_stack.callback(self.watches.stop, connection)
+        return types.EmptyResult()
+
+    async def unsubscribe_resource(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        self.watches.stop(ctx.session._connection, str(params.uri))  # noqa: SLF001 - as above
+        return types.EmptyResult()
+
+    async def listen(
+        self, ctx: Context, params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        """
+        Of the stateless era: the answer to this request is the stream, until its client leaves. What there is not, or
+        is not theirs to see, is not honoured, and the acknowledgement says so.
+        """
+        desk, asked = self._desk(ctx), params.notifications.resource_subscriptions or []
+        if (request := ctx.request_id) is None:
+            raise MCPError(types.INVALID_REQUEST, "subscriptions/listen is a request, and has an id")
+        if len(asked) > updates.MOST:
+            raise MCPError(types.INVALID_PARAMS, f"at most {updates.MOST} resources can be listened to at once")
+        meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request}
+        honoured: dict[str, tuple[Any, str]] = {}
+        for uri in dict.fromkeys(map(str, asked)):
+            try:
+                words = await resources.words_of(uri, desk, self._subscriptions)
+                honoured[uri] = words, await desk.cursor(words)
+            except Turned:
+                continue
+        granted = types.SubscriptionFilter(resource_subscriptions=list(honoured) or None)
+        await ctx.session.send_notification(
+            types.SubscriptionsAcknowledgedNotification(
+                params=types.SubscriptionsAcknowledgedNotificationParams(notifications=granted, _meta=meta)
+            ),
+            related_request_id=request,
+        )
+
+        async def watch(uri: str) -> None:
+            async def tell() -> None:
+                notification = event_to_notification(ResourceUpdated(uri=uri), meta)
+                await ctx.session.send_notification(notification, related_request_id=request)
+
+            words, cursor = honoured[uri]
+            try:
+                await updates.watch(desk, words, cursor, tell)
+            except Turned:  # the key ended, or the daemon stops: so does this stream
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for uri in honoured:
+                group.start_soon(watch, uri)
+            if not honoured:
+                await anyio.sleep_forever()
+        return types.SubscriptionsListenResult(_meta=meta)
+
+
+def _described(tool: tools.Tool) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=_schema(tool.takes),
+        output_schema=_schema(tool.gives),
+        annotations=types.ToolAnnotations(
+            title=tool.title,
+            read_only_hint=not tool.changes,
+            destructive_hint=False,
+            idempotent_hint=not tool.changes,
+            open_world_hint=tool.name == "send_event",
+        ),
+    )
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Without the titles that pydantic makes of names: they cost tokens and say nothing."""
+    schema: dict[str, Any] = _untitled(model.model_json_schema())
+    return schema
+
+
+def _untitled(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        kept = [(name, one) for name, one in schema.items() if not (name == "title" and isinstance(one, str))]
+        return {name: _untitled(one) for name, one in kept}
+    return [_untitled(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _failed(text: str) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
+
+
+def _wrong(tool: tools.Tool, error: ValidationError) -> str:
+    """What is wrong with the arguments, each in a line."""
+    lines = [
+        f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False)[:10]
+    ]
+    known = ", ".join(tool.takes.model_fields) or "none"
+    return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", 2000)
+
+
+async def _or_error(asked: Any, uri: str = "") -> Any:
+    """What was asked for, where it can be had; else an error of the protocol that says why not."""
+    try:
+        return await asked
+    except Turned as turned:
+        data = {"uri": uri} if uri else None
+        raise MCPError(types.INVALID_PARAMS, printable(str(turned), 1000), data) from None
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,75 @@
+"""
+Who is told that a resource changed: `resources/subscribe` in sessions of the handshake era, `subscriptions/listen` in
+the stateless one. Both are this loop: wait for an event that changes it, say so, and rest for `COALESCE` seconds, so
+that a busy resource is told of once and not once an event. What comes meanwhile is behind the cursor, and is told next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final
+
+import structlog
+
+from chainwatch.mcp.desk import Desk, Turned, Words
+
+COALESCE: Final = 1.0
+"""Seconds between two updates of one resource, at least."""
+MOST: Final = 100
+"""Resources that one session, or one listener, watches."""
+
+_ROUND: Final = 300.0  # seconds of one wait; what a desk lets go of meanwhile is looked at again
+_log = structlog.get_logger("chainwatch.mcp")
+Tell = Callable[[], Awaitable[None]]
+
+
+async def watch(desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
+    """Call `tell` when something behind `cursor` changes the resource; until it is cancelled, or the desk gives up."""
+    while True:
+        arrived, cursor = await desk.wait(words, cursor, _ROUND)
+        if not arrived:
+            continue
+        # The place is taken before anybody is told: whoever reads then sees all up to there, and hears of the rest.
+        cursor = await desk.cursor(words)
+        await tell()
+        await asyncio.sleep(COALESCE)
+
+
+class Watches:
+    """The loops of one server, each for a session and an address."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[Hashable, str], asyncio.Task[None]] = {}
+
+    def start(self, session: Hashable, uri: str, desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
+        """Watch it for that session; once, however often it asks. `Turned` where it watches `MOST` already."""
+        if (session, uri) in self._tasks:
+            return
+        if sum(of == session for of, _ in self._tasks) >= MOST:
+            raise Turned(f"There are {MOST} subscriptions to resources in this session", "Unsubscribe from some.")
+        task = asyncio.create_task(self._run(uri, desk, words, cursor, tell), name="mcp:watch")
+        self._tasks[session, uri] = task
+        task.add_done_callback(lambda _: self._tasks.pop((session, uri), None))
+
+    def stop(self, session: Hashable, uri: str | None = None) -> None:
+        """Watch it no more; or nothing of that session."""
+        for key, task in list(self._tasks.items()):
+            if key[0] == session and uri in (None, key[1]):
+                del self._tasks[key]
+                task.cancel()
+
+    async def close(self) -> None:
+        """End all of them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, uri: str, desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
+        try:
+            await watch(desk, words, cursor, tell)
+        except Turned as turned:  # the key ended, the daemon stops: whoever asks again is told why
+            _log.info("a resource is watched no more", uri=uri[:200], reason=str(turned))
+        except Exception:  # noqa: BLE001 - one session's trouble; the others go on
+            _log.exception("a resource could not be watched", uri=uri[:200])
