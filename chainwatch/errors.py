@@ -6,6 +6,7 @@ Every error that a user can meet.
     ├── ConfigError            3  the configuration is wrong (all its problems at once)
     ├── Unreachable            4  no daemon, or no node, answers
     ├── GapError               5  events that were asked for are gone, and --strict was given
+    ├── TimedOut               5  what was waited for has not come
     ├── Refused                1  a daemon turned a request away: no key, not allowed, not there
     ├── BadAnswer              1  what came back is nothing that a daemon sends
     └── LogError               1  the event log cannot be used
@@ -58,9 +59,12 @@ class Problem:
     key: str
     problem: str
     hint: str = ""
+    line: int | None = None
+    """Where in the file, from 1."""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
+        place = f"line {self.line}, {self.key}" if self.line else self.key
+        return f"{place}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
 
 
 class ConfigError(ChainwatchError):
@@ -81,6 +85,12 @@ class Unreachable(ChainwatchError):
 
 class GapError(ChainwatchError):
     """Events between what was asked for and what is kept are gone."""
+
+    exit_code = 5
+
+
+class TimedOut(ChainwatchError):
+    """What was waited for has not come in time."""
 
     exit_code = 5
 

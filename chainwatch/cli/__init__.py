@@ -56,6 +56,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print the events of a running daemon as they come.",
         "chainwatch tail --type token_transfer --token USDC --json",
     ),
+    "wait": Command(
+        "chainwatch.cli.wait:wait",
+        "Wait for the next event that is meant, print it, and exit.",
+        "chainwatch wait --type wallet_incoming --token USDC --timeout 5m",
+    ),
+    "send": Command(
+        "chainwatch.cli.send:send",
+        "Publish an event of your own.",
+        "chainwatch send deploy app=web version=1.4.2 ok:=true",
+    ),
     "replay": Command(
         "chainwatch.cli.replay:replay",
         "Print what a past block tells, by the present configuration.",

@@ -7,13 +7,20 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 from chainwatch.cli import Color, use_color
-from chainwatch.errors import UsageError
+from chainwatch.errors import ChainwatchError, UsageError
 
 if TYPE_CHECKING:
     from chainwatch.cli.printer import Notes
     from chainwatch.cli.render import Render
 
 Output = Literal["human", "json", "template"]
+
+
+def descriptor() -> int:
+    """Where stdout goes. Where it is closed, the next file or socket to be opened would take its place: an error."""
+    if sys.stdout is None:
+        raise ChainwatchError("stdout is closed", hint="give it a file or a pipe")
+    return sys.stdout.fileno()
 
 
 def chosen(output: Output | None, template: str | None, *, as_json: bool) -> Output:

@@ -39,6 +39,11 @@ class Printer:
         self._cursor = self._kept = ""
 
     @property
+    def keeps(self) -> bool:
+        """The cursor is in a file."""
+        return self._file is not None
+
+    @property
     def is_full(self) -> bool:
         return len(self._waiting) >= _FLUSH_BYTES
 

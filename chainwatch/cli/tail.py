@@ -8,7 +8,6 @@ cursor file is replaced. A crash between the two tells those events again, it ne
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,10 +32,10 @@ from chainwatch.cli.options import (
     start,
     wanted,
 )
-from chainwatch.cli.output import Output, chosen, renderer
+from chainwatch.cli.output import Output, chosen, descriptor, renderer
 from chainwatch.cli.pipe import until_closed
 from chainwatch.cli.printer import Notes, Printer
-from chainwatch.errors import ChainwatchError, GapError
+from chainwatch.errors import GapError
 
 if TYPE_CHECKING:  # the client costs 0.2 s: --help and a mistyped option are answered without it
     from chainwatch import client
@@ -82,14 +81,12 @@ def tail(
     """
     from chainwatch.cli.render import catalogue_types
 
-    if sys.stdout is None:  # and the next file or socket to be opened would take its place
-        raise ChainwatchError("stdout is closed", hint="give it a file or a pipe")
-    frame = ctx.obj or Frame()
+    fd, frame = descriptor(), ctx.obj or Frame()
     notes = Notes(frame.verbosity)
     begin = start(last, since, last_event_id, cursor_file)
     known = catalogue_types([*(types or ()), *(filters or ())])
     render = renderer(chosen(output, template, as_json=json), template or "", known, notes, frame.color)
-    printer = Printer(sys.stdout.fileno(), render, cursor_file)
+    printer = Printer(fd, render, cursor_file)
     asked = wanted(types, filters, chains, address, token, min_amount, where) | begin | {"key": key}
     reading = _follow if follow else _read
     with showing(key):
