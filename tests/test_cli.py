@@ -90,8 +90,8 @@ def test_every_problem_of_a_file_is_told(tmp_path, capsys):
     assert run(["-c", str(tmp_path / "bad.toml"), "serve"]) == 3
     told = capsys.readouterr().err.splitlines()
     assert told[0] == f"chainwatch: 2 problems in {tmp_path / 'bad.toml'}"
-    assert told[1] == "  server.prot: unknown key (did you mean 'port'?)"
-    assert told[2].startswith("  log.ttl: is no duration")
+    assert told[1] == "  line 2, server.prot: unknown key (did you mean 'port'?)"
+    assert told[2].startswith("  line 4, log.ttl: is no duration")
 
 
 def test_the_file_is_found_by_its_variable(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from chainwatch.config.explain import did_you_mean, explain
 from chainwatch.config.keys import read_key
 from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path
+from chainwatch.config.places import line_of, lines as places_of
 from chainwatch.config.references import check_references
 from chainwatch.config.values import Wrong
 from chainwatch.errors import ConfigError, Problem
@@ -56,21 +58,35 @@ _OTHERS: Final = frozenset({"CHAINWATCH_CONFIG", "CHAINWATCH_URL", "CHAINWATCH_K
 Data = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that is good, and where each of its values is from."""
+
+    settings: Settings
+    path: Path | None
+    lines: Mapping[str, int]
+    """The line in the file of each place in it; none where there is no file."""
+    overlaid: Mapping[str, str]
+    """What a place was given by, where that was no file: a variable's name, or an option."""
+
+
 def find(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
     """
-    The file to read: `-c`, `$CHAINWATCH_CONFIG`, then the first that exists in `$XDG_CONFIG_HOME/chainwatch` and
-    `/etc/chainwatch`; None where there is none. What was named by hand is not looked for: `load` says if it is missing.
+    The file to read: `-c`, `$CHAINWATCH_CONFIG`, then the first of `usual` that exists; None where there is none. What
+    was named by hand is not looked for: `load` says if it is missing.
     """
     if explicit is not None:
         return explicit
     if named := environ.get("CHAINWATCH_CONFIG"):
         return _expand(named, Path(), environ)
+    return next((path for path in usual(environ) if path.is_file()), None)
+
+
+def usual(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Where a file is looked for: that of the user, under `$XDG_CONFIG_HOME`, and that of the system."""
     given = environ.get("XDG_CONFIG_HOME", "")
     config_home = Path(given) if given.startswith("/") else _home(environ) / ".config"
-    for folder in (config_home / "chainwatch", Path("/etc/chainwatch")):
-        if (path := folder / "chainwatch.toml").is_file():
-            return path
-    return None
+    return config_home / "chainwatch" / "chainwatch.toml", Path("/etc/chainwatch/chainwatch.toml")
 
 
 def load(
@@ -83,7 +99,15 @@ def load(
     Without `secrets`, files with endpoints and API keys are not read, for whoever asks no node and may not read them;
     the endpoints of such a file are then not there. `ConfigError` holds every problem.
     """
-    data = _read(path) if path else _copy(PUBLIC_ETHEREUM)
+    return loaded(path, environ, flags, secrets=secrets).settings
+
+
+def loaded(
+    path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object], *, secrets: bool = True
+) -> Loaded:
+    """The same, with where each value is from."""
+    text = _read(path) if path else ""
+    data = _parsed_toml(path, text) if path else _copy(PUBLIC_ETHEREUM)
     base = path.parent if path else Path()
     problems: list[Problem] = []
     places: dict[str, str] = {}
@@ -103,22 +127,29 @@ def load(
         settings = Settings.model_validate(data)
     except ValidationError as error:
         problems = [*explain(error, places), *problems]
+    lines = places_of(text)
     if problems:
+        problems = sorted((_placed(problem, lines) for problem in problems), key=lambda problem: problem.line or 0)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         where = str(path) if path else "the environment and the flags"
         raise ConfigError(f"{count} in {printable(where)}", problems, hint="nothing was started")
     if by_default:  # nobody named it: a demonstration must not write there
         settings.log.model_fields_set.discard("path")
-    return settings
+    return Loaded(settings, path, lines, places)
+
+
+def _placed(problem: Problem, lines: Mapping[str, int]) -> Problem:
+    """With its line in the file; one of a variable, of an option or of another file has none."""
+    return problem if " " in problem.key else replace(problem, line=line_of(problem.key, lines))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> Data:
+def _read(path: Path) -> str:
     shown = printable(str(path))
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration {shown}: {error.strerror or type(error).__name__}",
@@ -126,10 +157,15 @@ def _read(path: Path) -> Data:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown} is not UTF-8 (byte {error.start})", hint="TOML is written in UTF-8") from None
+
+
+def _parsed_toml(path: Path, text: str) -> Data:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, _, where = str(error).rpartition(" (at ")
         place = where.rstrip(")") or "unknown place"
-        raise ConfigError(f"{shown} is not valid TOML", [Problem(place, printable(message))]) from None
+        raise ConfigError(f"{printable(str(path))} is not valid TOML", [Problem(place, printable(message))]) from None
 
 
 def _copy(data: Data) -> Data:
