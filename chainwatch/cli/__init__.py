@@ -56,6 +56,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print the events of a running daemon as they come.",
         "chainwatch tail --type token_transfer --token USDC --json",
     ),
+    "history": Command(
+        "chainwatch.cli.history:history",
+        "Print the events that a daemon keeps.",
+        "chainwatch history --type token_transfer --since 24h --csv > transfers.csv",
+    ),
     "wait": Command(
         "chainwatch.cli.wait:wait",
         "Wait for the next event that is meant, print it, and exit.",

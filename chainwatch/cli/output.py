@@ -23,19 +23,18 @@ def descriptor() -> int:
     return sys.stdout.fileno()
 
 
-def chosen(output: Output | None, template: str | None, *, as_json: bool) -> Output:
-    """The one form that -o, --json and --format mean. `UsageError` where they mean several."""
-    asked: list[Output] = [output] if output else []
-    asked += ["json"] if as_json and output != "json" else []
-    asked += ["template"] if template is not None and output != "template" else []
-    if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} are both asked for", hint="a line has one form")
-    if asked == ["template"] and template is None:
+def chosen(output: str | None, template: str | None, *, as_json: bool = False, as_csv: bool = False) -> str | None:
+    """The one form that -o, --json, --csv and --format mean, if any. `UsageError` where they mean several."""
+    asked = {"json": as_json, "csv": as_csv, "template": template is not None}
+    forms = ([output] if output else []) + [form for form, given in asked.items() if given and form != output]
+    if len(forms) > 1:
+        raise UsageError(f"{' and '.join(forms)} are both asked for", hint="a line has one form")
+    if forms == ["template"] and template is None:
         raise UsageError("-o template needs a template", hint="such as --format '{type} {data.amount}'")
-    return asked[0] if asked else "human"
+    return forms[0] if forms else None
 
 
-def renderer(output: Output, template: str, types: frozenset[str] | None, notes: Notes, color: Color) -> Render:
+def renderer(output: str, template: str, types: frozenset[str] | None, notes: Notes, color: Color) -> Render:
     """What turns an event into a line of that form. `types`: those that may come, None for any."""
     from chainwatch.cli.render import Human, Template, ndjson
 

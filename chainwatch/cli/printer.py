@@ -52,6 +52,10 @@ class Printer:
         self._waiting += self._render(event, line, cursor)
         self._cursor = cursor or self._cursor
 
+    def begin(self, line: bytes) -> None:
+        """A line that is no event, before them all."""
+        self._waiting += line
+
     def moved(self, cursor: str) -> None:
         """All up to `cursor` was added."""
         self._cursor = cursor

@@ -82,44 +82,55 @@ class Template:
                 raise UsageError(
                     f"a single {stray!r} in the template", parameter="format", value=text, hint="a brace is {{ or }}"
                 )
-            self._parts.append(_LITERAL[literal] if literal else self._path(path, types))
+            self._parts.append(_LITERAL[literal] if literal else path_of(path, types, self.doubts, "format"))
         self._parts.append(text[end:])
 
     def __call__(self, event: Event, _line: bytes, cursor: str) -> bytes:
-        told = {name: getattr(event, name) for name in _FIELDS if name != "cursor"}
-        told |= {"cursor": cursor, "removed": event.removed or None}
-        pieces = (part if isinstance(part, str) else _looked_up(told, part) for part in self._parts)
+        told = told_by(event, cursor)
+        pieces = (part if isinstance(part, str) else looked_up(told, part, _LONGEST_VALUE) for part in self._parts)
         return ("".join(pieces) + "\n").encode(errors="replace")
 
-    def _path(self, text: str, types: frozenset[str] | None) -> tuple[str, ...]:
-        first, *rest = path = tuple(text.strip().split("."))
-        if first not in _FIELDS or not all(path):
-            raise _no_field(text, _FIELDS, first)
-        if rest and first != "data":
-            raise UsageError(f"{first} has no fields, so there is no {{{printable(text)}}}", parameter="format")
-        if rest:
-            known = {name for kind in (types or PAYLOADS) for name in PAYLOADS[kind].__struct_encode_fields__}
-            if rest[0] not in known:
-                error = _no_field(text, known, rest[0], "data.")
-                if types is not None:
-                    raise error
-                near = f" ({error.nearest} is near)" if error.nearest else ""
-                self.doubts.append(f"only a custom event may have the field {printable(text)}{near}")
-        return path
+
+def path_of(text: str, types: frozenset[str] | None, doubts: list[str], parameter: str) -> tuple[str, ...]:
+    """
+    The path of a field. `UsageError` where no event of these types (None: any) can have it; what only a custom event
+    may have is added to `doubts`.
+    """
+    first, *rest = path = tuple(text.strip().split("."))
+    if first not in _FIELDS or not all(path):
+        raise _no_field(text, _FIELDS, first, parameter=parameter)
+    if rest and first != "data":
+        raise UsageError(f"{first} has no fields, so there is no {{{printable(text)}}}", parameter=parameter)
+    if rest:
+        known = {name for kind in (types or PAYLOADS) for name in PAYLOADS[kind].__struct_encode_fields__}
+        if rest[0] not in known:
+            error = _no_field(text, known, rest[0], "data.", parameter=parameter)
+            if types is not None:
+                raise error
+            near = f" ({error.nearest} is near)" if error.nearest else ""
+            doubts.append(f"only a custom event may have the field {printable(text)}{near}")
+    return path
 
 
-def _no_field(text: str, known: Iterable[str], word: str, lead: str = "") -> UsageError:
+def _no_field(text: str, known: Iterable[str], word: str, lead: str = "", *, parameter: str) -> UsageError:
     close = difflib.get_close_matches(word, known, n=1)
     return UsageError(
         f"no event asked for has the field {printable(text)!r}",
-        parameter="format",
+        parameter=parameter,
         value=text,
         nearest=lead + close[0] if close else "",
         hint="" if close else f"there is: {', '.join(lead + name for name in sorted(known))}",
     )
 
 
-def _looked_up(value: Any, path: tuple[str, ...]) -> str:
+def told_by(event: Event, cursor: str) -> dict[str, Any]:
+    """What paths are looked up in."""
+    told = {name: getattr(event, name) for name in _FIELDS if name != "cursor"}
+    return told | {"cursor": cursor, "removed": event.removed or None}
+
+
+def looked_up(value: Any, path: tuple[str, ...], length: int) -> str:
+    """What stands at the path, as text of so many characters at most; nothing where there is nothing."""
     for name in path:
         if isinstance(value, dict):
             value = value.get(name)
@@ -127,7 +138,7 @@ def _looked_up(value: Any, path: tuple[str, ...]) -> str:
             value = value[int(name)]
         else:
             return ""
-    return printable(plain(value), _LONGEST_VALUE)
+    return printable(plain(value), length)
 
 
 def catalogue_types(words: Iterable[str]) -> frozenset[str] | None:

@@ -68,7 +68,7 @@ def replay(
 
     frame: Frame = ctx.obj or Frame()
     notes = Notes(frame.verbosity)
-    form = chosen(output, template, as_json=json)
+    form = chosen(output, template, as_json=json) or "human"
     render = renderer(form, template or "", catalogue_types([*(types or ()), *(filters or ())]), notes, frame.color)
     settings = config.load(config.find(frame.config, os.environ), os.environ, {})
     logs.set_up(

@@ -85,7 +85,7 @@ def tail(
     notes = Notes(frame.verbosity)
     begin = start(last, since, last_event_id, cursor_file)
     known = catalogue_types([*(types or ()), *(filters or ())])
-    render = renderer(chosen(output, template, as_json=json), template or "", known, notes, frame.color)
+    render = renderer(chosen(output, template, as_json=json) or "human", template or "", known, notes, frame.color)
     printer = Printer(fd, render, cursor_file)
     asked = wanted(types, filters, chains, address, token, min_amount, where) | begin | {"key": key}
     reading = _follow if follow else _read
