@@ -197,8 +197,8 @@ def _described(tool: tools.Tool) -> types.Tool:
         name=tool.name,
         title=tool.title,
         description=tool.description,
-        input_schema=_schema(tool.takes),
-        output_schema=_schema(tool.gives),
+        input_schema=schema_of(tool.takes),
+        output_schema=schema_of(tool.gives),
         annotations=types.ToolAnnotations(
             title=tool.title,
             read_only_hint=not tool.changes,
@@ -209,8 +209,8 @@ def _described(tool: tools.Tool) -> types.Tool:
     )
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Without the titles that pydantic makes of names: they cost tokens and say nothing."""
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Its JSON Schema, without the titles that pydantic makes of names: they cost tokens and say nothing."""
     schema: dict[str, Any] = _untitled(model.model_json_schema())
     return schema
 

@@ -19,12 +19,16 @@ Words = Mapping[str, Sequence[str]]
 
 
 class Turned(Exception):
-    """The daemon cannot do what was asked: `what` went wrong, and what to do about it, for a model to act on."""
+    """
+    The daemon cannot do what was asked: `what` went wrong, and what to do about it, for a model to act on. `forbidden`:
+    it is not for this caller.
+    """
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", *, forbidden: bool = False) -> None:
         super().__init__(f"{what}. {hint}" if hint else what)
         self.what = what
         self.hint = hint
+        self.forbidden = forbidden
 
 
 class Page(NamedTuple):

@@ -16,13 +16,14 @@ from typing import Any, Final
 import msgspec
 
 from chainwatch.errors import LogError, UsageError
-from chainwatch.filter import Filter
+from chainwatch.filter import CUSTOM, Filter, has_type
 from chainwatch.log import Cursor, Drop, Log, Put, parse_cursor
 from chainwatch.mcp.desk import Page, Receipt, Standing, Turned, Words
+from chainwatch.payloads import PAYLOADS
 from chainwatch.server import asking, history, posted, stats, wallets
 from chainwatch.server.context import Context
 from chainwatch.server.limits import Seat
-from chainwatch.server.principal import Principal
+from chainwatch.server.principal import NOTHING, Principal
 from chainwatch.server.problem import Problem
 from chainwatch.server.publish import Publisher
 from chainwatch.server.streams import turned_away
@@ -80,6 +81,23 @@ class Desk:
 
     def may(self, permission: str) -> bool:
         return self._principal.may(permission)
+
+    def sees(self, kind: str) -> bool:
+        """Whether events of that type, or of `custom` ones, are theirs to see."""
+        types = self._principal.types(self._context.vocabulary())
+        if kind == CUSTOM:
+            return not types or any(one not in PAYLOADS for one in types - NOTHING)
+        return not types or has_type(types, kind)
+
+    @property
+    def log(self) -> str:
+        """The log's identity: cursors of any other one are gone."""
+        return self._context.log.identity
+
+    async def since(self, milliseconds: int) -> int:
+        """The sequence after which the events stand that were told at that Unix time or later."""
+        with _turned():
+            return await self._context.log.since(milliseconds)
 
     async def cursor(self, words: Words) -> str:
         with _turned():
@@ -177,7 +195,8 @@ class Desk:
         if not self._context.sessions.access.holds(self._principal):
             raise _ended()
         if not self._principal.may(permission):
-            raise Turned(f"The key of this session may not {permission}", "Ask whoever made it for another one.")
+            hint = "Ask whoever made it for another one."
+            raise Turned(f"The key of this session may not {permission}", hint, forbidden=True)
 
 
 @contextmanager
@@ -188,13 +207,13 @@ def _turned() -> Iterator[None]:
     except UsageError as error:
         raise Turned(error.what, error.hint) from None
     except Problem as problem:
-        raise Turned(problem.detail, problem.more.get("hint") or "") from None
+        raise Turned(problem.detail, problem.more.get("hint") or "", forbidden=problem.status == 403) from None
     except LogError:
         raise Turned("The event log cannot be read or written now", "Try it again in a while.") from None
 
 
 def _ended() -> Turned:
-    return Turned("The key of this session has ended", "Ask whoever made it for another one.")
+    return Turned("The key of this session has ended", "Ask whoever made it for another one.", forbidden=True)
 
 
 def _pairs(words: Words) -> list[tuple[str, str]]:
