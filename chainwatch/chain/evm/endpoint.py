@@ -9,12 +9,13 @@ a node that answers some and not others is not one to stay with.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
@@ -139,6 +140,20 @@ class Endpoint(ABC):
             await self._close()
             self._fail_pending("chainwatch is stopping")
             await self._end_companion()
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """
+        Connected for as long as questions are put to it, without `run`: whichever chain it serves, and once. Raises
+        what `_open` does.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._open()
+            self._lost = asyncio.get_running_loop().create_future()
+            yield
+        finally:
+            await self._close()
 
     async def companion(self) -> Endpoint:
         """
