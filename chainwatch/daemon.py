@@ -139,6 +139,7 @@ async def _listening(
             chains=following.chains,
             sources=following.sources,
             wallets=following.wallets,
+            mcp_events=following.settings.mcp.events,
         )
     )
     runner = build_runner(app)

@@ -160,6 +160,8 @@ def _restart(before: Settings, now: Settings) -> Iterator[Waiting]:
         yield Waiting(f"server.{key}", getattr(before.server, key))
     for key in sorted(_differing(_fields(before.log), _fields(now.log))):
         yield Waiting(f"log.{key}", getattr(before.log, key))
+    for key in sorted(_differing(_fields(before.mcp), _fields(now.mcp))):
+        yield Waiting(f"mcp.{key}", getattr(before.mcp, key))
     old = {chain.name: chain for chain in before.chains}
     for chain in now.chains:
         if chain.name in old and (was := old[chain.name]).chain_id != chain.chain_id:
@@ -177,6 +179,7 @@ def _held(before: Settings, now: Settings) -> Settings:
         update={
             "server": now.server.model_copy(update=stays),
             "log": before.log,
+            "mcp": before.mcp,
             "chains": tuple(
                 old[chain.name] if chain.name in old and old[chain.name].chain_id != chain.chain_id else chain
                 for chain in now.chains

@@ -273,7 +273,9 @@ def _overlay_variables(data: Data, environ: Mapping[str, str], places: dict[str,
 
 
 def _parsed(value: str, annotation: Any) -> object:
-    """A variable is text; numbers and lists (with commas) are read out of it, the rest is read as in the file."""
+    """A variable is text; numbers, booleans and lists (with commas) are read out of it, the rest as in the file."""
+    if annotation is bool and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
     if annotation is int and re.fullmatch(r"-?[0-9]{1,20}", value.strip()):
         return int(value)
     if getattr(annotation, "__origin__", None) is tuple:

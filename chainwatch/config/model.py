@@ -257,6 +257,16 @@ class TokenSettings(Section):
     )
 
 
+class McpSettings(Section):
+    """`[mcp]`: AI agents at `/mcp`. Needs `pip install 'chainwatch[mcp]'`."""
+
+    events: StrictBool = Field(
+        default=False,
+        description="MCP Events (the extension io.modelcontextprotocol/events): hosts list, poll, stream and subscribe "
+        "to events themselves, without the model. Deliveries to addresses that hosts name need an API key.",
+    )
+
+
 class Settings(Section):
     """The whole configuration. Without `[[chains]]` there are no chains."""
 
@@ -278,6 +288,7 @@ class Settings(Section):
     prices: tuple[PriceSettings, ...] = Field(
         default=(), description="A price to follow: told by a Chainlink feed on a chain, or asked for over HTTP."
     )
+    mcp: McpSettings = Field(default_factory=McpSettings, description="AI agents, which connect at /mcp.")
 
     @property
     def keys_file(self) -> Path:
@@ -305,6 +316,7 @@ def vocabulary(settings: Settings) -> Vocabulary:
 TABLES: Final[dict[str, Any]] = {
     "server": ServerSettings, "log": LogSettings, "chains": ChainSettings,
     "wallets": WalletSettings, "tokens": TokenSettings, "prices": PriceSettings,
+    "mcp": McpSettings,
 }  # fmt: skip
 """The model of each table, by its name in the file."""
 

@@ -52,6 +52,8 @@ class Context:
     `block_number` and `block_hash` (the newest block that was told), `balances` (`token`, `token_address`, `decimals`,
     `balance`), as they were told last.
     """
+    mcp_events: bool = False
+    """Whether `/mcp` has the events extension."""
     extra_stats: Callable[[], dict[str, Any]] = dict
     """More for `/v1/stats`, by name."""
     turns: Turns = field(default_factory=Turns)

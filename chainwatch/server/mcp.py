@@ -54,11 +54,14 @@ class Agents:
     async def _keep(self, ready: asyncio.Future[Bridge]) -> None:
         try:
             # Importing takes most of a second, and streams do not wait for it.
-            manager_module, app_module, auth = await asyncio.to_thread(_sdk)
+            manager_module, app_module, events_module, auth = await asyncio.to_thread(_sdk)
             await self.shelf.load()
             agents = app_module.Agents(_desk)
+            server = agents.server(self._app[CONTEXT].version)
+            if self._app[CONTEXT].mcp_events:
+                events_module.add(server, webhooks=False)
             manager = manager_module.StreamableHTTPSessionManager(
-                agents.server(self._app[CONTEXT].version), session_idle_timeout=IDLE, max_sessions=SESSIONS
+                server, session_idle_timeout=IDLE, max_sessions=SESSIONS
             )
         except BaseException as error:
             ready.set_exception(error)
@@ -88,9 +91,10 @@ class Agents:
 AGENTS = web.AppKey("mcp", Agents)
 
 
-def _sdk() -> tuple[ModuleType, ModuleType, ModuleType]:
-    names = ("mcp.server.streamable_http_manager", "chainwatch.mcp.app", "chainwatch.server.mcp_user")
-    return cast("tuple[ModuleType, ModuleType, ModuleType]", tuple(map(importlib.import_module, names)))
+def _sdk() -> list[ModuleType]:
+    """What needs the SDK, which may not be installed."""
+    here = ("chainwatch.mcp.app", "chainwatch.server.mcp_events", "chainwatch.server.mcp_user")
+    return [importlib.import_module(name) for name in ("mcp.server.streamable_http_manager", *here)]
 
 
 def install(app: web.Application) -> None:

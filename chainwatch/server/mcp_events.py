@@ -15,7 +15,7 @@ from functools import cache
 from typing import Annotated, Any, Final
 
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
@@ -60,11 +60,11 @@ class Asked(types.RequestParams):
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     cursor: str | None = None
-    max_age_ms: Annotated[int, Field(ge=0, alias="maxAgeMs")] | None = None
+    max_age_ms: int | None = Field(default=None, ge=0, alias="maxAgeMs")
 
 
 class Polled(Asked):
-    max_events: Annotated[int, Field(ge=1, alias="maxEvents")] = PAGE
+    max_events: int = Field(default=PAGE, ge=1, alias="maxEvents")
 
 
 class _Notification(types.Notification[dict[str, Any], str]):
@@ -80,6 +80,16 @@ def add(server: Server[Any], *, webhooks: bool) -> None:
     server.add_request_handler("events/poll", Polled, events.poll)
     server.add_request_handler("events/stream", Asked, events.stream)
     server.extensions[EXTENSION] = {"listChanged": False}
+    server.middleware.append(_named_as_in_the_draft)
+
+
+async def _named_as_in_the_draft(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Hosts that follow the draft of the extension look for `events` among the capabilities (SEP-3415's first form)."""
+    result = await call_next(ctx)
+    if ctx.method in ("initialize", "server/discover") and result is not None:
+        told = result if isinstance(result, dict) else result.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return told | {"capabilities": {**told.get("capabilities", {}), "events": {}}}
+    return result
 
 
 class Events:
@@ -240,10 +250,14 @@ def _description(name: str) -> str:
 @cache
 def _arguments() -> dict[str, Any]:
     found: dict[str, Any] = schema_of(Arguments)
-    found["properties"].pop("filters", None)
+    del found["properties"]["filters"], found["description"]
     return found
 
 
 @cache
 def _payload(name: str) -> dict[str, Any]:
-    return schema.document([name])
+    """The whole event; without the examples, which a host has no use for."""
+    document = schema.document([name])
+    for definition in document["$defs"].values():
+        definition.pop("examples", None)
+    return document
