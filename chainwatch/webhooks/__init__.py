@@ -2,18 +2,23 @@
 Webhooks: events of the log, delivered as signed requests, each at least once and in order.
 
 A webhook is a durable reader of the log with an address instead of a connection: a filter, a cursor, and what came of
-the last attempts, kept as state of the log. One event is one request (`POST`, the JSON of the event as a stream has it),
-one request is under way at a time, and the cursor moves when it was answered with 2xx. So a receiver that fails, stalls
-or is gone costs a place in the log and nothing else, and a daemon that is killed repeats one event at most.
+the last attempts, kept as state of the log. One event is one request (`POST`, the JSON of the event as a stream has
+it), one request is under way at a time, and the cursor moves when it was answered with 2xx. So a receiver that fails,
+stalls or is gone costs a place in the log and nothing else, and a daemon that is killed repeats one event at most.
 
 `signing` is the Standard Webhooks scheme, `target` says which addresses may be called, `delivery` what follows from an
 answer (again, later, dead letter, pause): these are pure. `caller` makes the request; `kept` and `register` are what is
 kept; `courier` is the task of one webhook; `house` has them all, and is what the server and the daemon use.
 """
 
+from chainwatch.webhooks.caller import Caller, Trust
 from chainwatch.webhooks.delivery import Fault, Reply
-from chainwatch.webhooks.house import TooMany, Webhooks
-from chainwatch.webhooks.register import OPERATOR, Webhook
-from chainwatch.webhooks.terms import Terms, Withdrawn
+from chainwatch.webhooks.house import TooMany, TooOften, Webhooks, place_of
+from chainwatch.webhooks.kept import MOST, NAME, OPERATOR, Letter, Purpose
+from chainwatch.webhooks.register import Webhook
+from chainwatch.webhooks.terms import Terms, Withdrawn, Words
 
-__all__ = ["OPERATOR", "Fault", "Reply", "Terms", "TooMany", "Webhook", "Webhooks", "Withdrawn"]
+__all__ = [
+    "MOST", "NAME", "OPERATOR", "Caller", "Fault", "Letter", "Purpose", "Reply", "Terms", "TooMany", "TooOften",
+    "Trust", "Webhook", "Webhooks", "Withdrawn", "Words", "place_of",
+]  # fmt: skip

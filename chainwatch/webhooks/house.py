@@ -1,45 +1,115 @@
-"""All webhooks of a daemon."""
+"""All webhooks of a daemon: who comes and goes, and who delivers for whom."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
 
+import msgspec
+import structlog
+
+from chainwatch.errors import ChainwatchError, LogError, UsageError
+from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
-from chainwatch.webhooks.delivery import Reply
-from chainwatch.webhooks.register import Webhook
-from chainwatch.webhooks.terms import Terms
+from chainwatch.webhooks import courier, kept, signing, target
+from chainwatch.webhooks.caller import Caller
+from chainwatch.webhooks.courier import Courier, Form
+from chainwatch.webhooks.delivery import Allowance, Reply
+from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
+from chainwatch.webhooks.register import Register, Webhook
+from chainwatch.webhooks.terms import Terms, Withdrawn, Words
 
-Form = Callable[[Webhook, bytes, str], bytes]
-"""The body of a delivery: of this webhook, the JSON of an event, and the cursor before it (all before it was accepted)."""
+TIDY: Final = 60.0
+"""Seconds after which the places of webhooks that had nothing to deliver are saved."""
+_AN_HOUR: Final = 3600.0
+
+_log = structlog.get_logger("chainwatch.webhooks")
 
 
-class TooMany(Exception):
+class TooMany(ChainwatchError):
     """There is no room for another webhook."""
+
+
+class TooOften(ChainwatchError):
+    """Others are called too often."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("tests and new webhooks call others: not so often")
+        self.wait = wait
+        """Seconds after which it may be tried again."""
 
 
 class Webhooks:
     """All webhooks of one log. `start` reads what is kept and begins to deliver; `close` ends that."""
 
-    forms: dict[str, Form]
-    """More ways to write a body, by name; to be set before `start`."""
+    def __init__(self, followers: Followers, terms: Terms, *, caller: Caller | None = None) -> None:
+        self.followers = followers
+        self.forms: dict[str, Form] = {}
+        """More ways to write a body, by name; to be set before `start`."""
+        self.counts: Counter[str] = Counter()
+        """Since the start: `accepted`, `failed`, `dead`, and each fault as `fault:WORD`."""
+        self.register = Register(followers.log)
+        self._caller = caller
+        self._terms = terms
+        self._allowance = Allowance()
+        self._one_by_one = asyncio.Lock()  # webhooks come, change and go
+        self._expiries: dict[Webhook, asyncio.TimerHandle] = {}
+        self._opened: dict[Webhook, Filter] = {}  # what is laid to the account of its owner
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.Task[None] | None = None
+        self._closed = True
 
-    def __init__(self, followers: Followers, terms: Terms) -> None: ...
+    now = staticmethod(courier.now)
 
-    async def start(self) -> None: ...
+    @property
+    def caller(self) -> Caller:
+        if self._caller is None:
+            self._caller = Caller()
+        return self._caller
 
-    async def close(self) -> None: ...
+    async def start(self) -> None:
+        """Read what is kept, and deliver from there on."""
+        await self.register.load()
+        self._closed = False
+        for webhook in self.register:
+            await self._seat(webhook)
+        self._tidying = asyncio.create_task(self._tidy(), name="webhooks:tidy")
+
+    async def close(self) -> None:
+        """Deliver no more. Requests that are under way are broken off."""
+        self._closed = True
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
+            await self._save_places()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *map(self._unseat, self.register), return_exceptions=True)
+        if self._caller is not None:
+            await self._caller.close()
+
+    # --- for clients --------------------------------------------------------------------------------------------------
+
+    def get(self, owner: str, name: str) -> Webhook | None:
+        """The webhook of that name of theirs."""
+        return self.register.get(owner, name)
+
+    def of(self, owner: str) -> list[Webhook]:
+        """All of theirs, by name."""
+        return self.register.of(owner)
 
     async def add(
         self,
         owner: str,
         name: str,
         url: str,
-        words: Mapping[str, list[str]],
+        words: Words,
         *,
         start: Callable[[], Awaitable[int]],
         secret: str | None = None,
-        form: str = "event",
+        form: str = EVENT,
         headers: Mapping[str, str] | None = None,
         expires: int | None = None,
     ) -> tuple[Webhook, str | None, bool]:
@@ -49,35 +119,289 @@ class Webhooks:
 
         `start` gives the sequence behind which a new one begins, and may refuse it. A `url` that was not verified yet
         is called with a challenge before this returns; `webhook.status` is `unverified` where it was not answered well,
-        `webhook.last` says why, and it is tried again a few times. `secret`: `whsec_…`; one that replaces another is
-        signed with beside it for a day. `form`: how the body is written. `headers` go with each request. `expires`:
-        Unix milliseconds at which it is removed.
+        `webhook.last` says why, and it is tried again a few times. `secret`: `whsec_…`; one that replaces another signs
+        beside it for a day. `form`: how the body is written. `headers` go with each request. `expires`: Unix
+        milliseconds at which it is removed.
 
-        `UsageError` for a URL or a secret that cannot be; `Withdrawn`, `TooMany`, `LogError`.
+        `UsageError` for a URL, a name or a secret that cannot be; `Withdrawn`, `TooMany`, `TooOften`, `LogError`.
         """
-        raise NotImplementedError
-
-    def get(self, owner: str, name: str) -> Webhook | None:
-        """The webhook of that name of theirs."""
-        raise NotImplementedError
-
-    def of(self, owner: str) -> list[Webhook]:
-        """All of theirs, by name."""
-        raise NotImplementedError
+        target.parse(url)
+        if not kept.NAME.fullmatch(name):
+            hint = "up to 64 letters, digits, dots, - and _, the first a letter or a digit"
+            raise UsageError(f"{name!r} is no name for a webhook", parameter="name", value=name, hint=hint)
+        if secret is not None:
+            signing.check_secret(secret)
+        self._terms.wanted(owner, words)
+        made = None
+        async with self._one_by_one:
+            webhook = self.register.get(owner, name)
+            new = webhook is None
+            if webhook is None or webhook.purpose.url != url:
+                self._spend(owner)
+            now = self.now()
+            if webhook is None:
+                self._check_room(owner)
+                made = None if secret else signing.new_secret()
+                purpose = Purpose(
+                    url=url, words=words, secret=secret or made or "", created=now, changed=now, form=form,
+                    headers=headers or {}, expires=expires,
+                )  # fmt: skip
+                webhook = Webhook(owner, name, purpose, Standing(sequence=await start(), at=now))
+                await self.register.enter(webhook)
+            else:
+                purpose = msgspec.structs.replace(
+                    webhook.purpose, url=url, words=words, form=form, headers=headers or {}, expires=expires
+                )
+                await self._change(webhook, _with_secret(purpose, secret, now), now)
+            await self._seat(webhook)
+        if not webhook.standing.verified and webhook.courier is not None:
+            await webhook.courier.attempt()
+        return webhook, made, new
 
     async def remove(self, webhook: Webhook) -> None:
-        """Forget it, and its dead letters; what is under way is ended."""
+        """Forget it, and its dead letters; what is under way is broken off."""
+        async with self._one_by_one:
+            await self._unseat(webhook)
+            try:
+                await self.register.remove(webhook)
+            except LogError:
+                await self._seat(webhook)
+                raise
 
     async def test(self, webhook: Webhook) -> Reply:
         """
         Send a `test` (to one that is not verified: the challenge) now. Where it is accepted, a webhook that was paused
-        goes on, and one that waits for its next attempt makes it.
+        goes on, and one that waits for its next attempt makes it. `TooOften`, `Withdrawn`.
         """
-        raise NotImplementedError
+        if webhook.problem is not None:
+            raise Withdrawn(webhook.problem)
+        self._spend(webhook.owner)
+        # One that nobody delivers for, since it is paused, has somebody for this.
+        sender = webhook.courier or Courier(webhook, Filter(), self)
+        if webhook.standing.verified:
+            reply = await sender.send("test")
+            if reply.fault is None:
+                await self.resume(webhook)
+            return reply
+        await self.resume(webhook)
+        if webhook.courier is not None:
+            await webhook.courier.attempt()
+        return webhook.last or Reply(fault="challenge_failed")
+
+    async def resume(self, webhook: Webhook) -> None:
+        """End a pause; make the next attempt now."""
+        async with self._one_by_one:
+            standing = webhook.standing
+            if standing.pause is not None:
+                standing = msgspec.structs.replace(standing, pause=None, trouble=None, after_dead=False)
+                await self.register.move([(webhook, standing)])
+                await self._seat(webhook)
+        if webhook.courier is not None:
+            webhook.courier.hurry()
+
+    async def letters(self, webhook: Webhook) -> list[Letter]:
+        """Its dead letters, oldest first."""
+        return await self.register.letters(webhook)
+
+    async def burn(self, webhook: Webhook) -> None:
+        """Forget its dead letters."""
+        await self.register.burn(webhook)
+        if webhook.standing.pause == "full":
+            await self.resume(webhook)
 
     def recheck(self) -> None:
-        """Keys, or the words of filters, have changed: each webhook's filter is asked for again, at once."""
+        """
+        Keys, or the words of filters, have changed: each webhook's filter is asked for again, and what is under way by
+        one that holds no more is broken off at once.
+        """
+        for webhook in self.register:
+            wanted, problem = self._ask(webhook)
+            if wanted != self._opened.get(webhook) or problem != webhook.problem:
+                if webhook.courier is not None:
+                    webhook.courier.cut()
+                self._spawn(self._reseat(webhook), f"webhook {webhook.name}: other terms")
 
-    def about(self, webhook: Webhook) -> dict[str, Any]:
-        """A webhook, as its owner sees it, ready for JSON; no secret in it."""
-        raise NotImplementedError
+    def stats(self) -> dict[str, Any]:
+        """Numbers for people and metrics."""
+        head = self.followers.log.head
+        found = list(self.register)
+        return {
+            "states": dict(Counter(webhook.status for webhook in found)),
+            "accepted": self.counts["accepted"],
+            "failed": self.counts["failed"],
+            "dead_letters": self.counts["dead"],
+            "lag": max((head - place_of(webhook) for webhook in found), default=0),
+            "faults": {word[6:]: count for word, count in self.counts.items() if word.startswith("fault:")},
+        }
+
+    # --- for the operator ---------------------------------------------------------------------------------------------
+
+    async def configure(self, purposes: Mapping[str, tuple[Purpose, Callable[[], Awaitable[int]]]]) -> None:
+        """
+        These are the operator's webhooks from now on, by name, with where a new one begins. One that was there goes on
+        where it is; one that is not named any more is forgotten.
+        """
+        async with self._one_by_one:
+            for webhook in self.register.of(OPERATOR):
+                if webhook.name not in purposes:
+                    await self._unseat(webhook)
+                    await self.register.remove(webhook)
+                    _log.info("the configuration has this webhook no more: its place is forgotten", **webhook.told)
+            for owner, name in list(self.register.standings):
+                if owner == OPERATOR and name not in purposes:
+                    await self.register.forget(owner, name)
+            for name, (purpose, start) in purposes.items():
+                found, now = self.register.get(OPERATOR, name), self.now()
+                if found is None:
+                    known = self.register.standings.get((OPERATOR, name))
+                    sequence = known.sequence if known is not None else await start()
+                    found = Webhook(OPERATOR, name, purpose, Standing(sequence=sequence, at=now, verified=True))
+                    await self.register.enter(found)
+                elif _differs(found.purpose, purpose):
+                    changed = msgspec.structs.replace(
+                        purpose, created=found.purpose.created, secret=found.purpose.secret,
+                        former=found.purpose.former, former_until=found.purpose.former_until,
+                    )  # fmt: skip
+                    await self._change(found, _with_secret(changed, purpose.secret, now), now, verified=True)
+                else:
+                    continue
+                await self._seat(found)
+
+    # --- who delivers -------------------------------------------------------------------------------------------------
+
+    async def _change(self, webhook: Webhook, purpose: Purpose, now: int, *, verified: bool | None = None) -> None:
+        """Another purpose: where something of it is another, nothing goes on by the old one."""
+        await self._unseat(webhook)
+        before, standing = webhook.purpose, webhook.standing
+        if msgspec.structs.replace(purpose, changed=before.changed) != before:
+            purpose = msgspec.structs.replace(purpose, changed=now)
+        if verified is None:
+            verified = standing.verified and purpose.url == before.url
+        told = msgspec.structs.replace(standing, trouble=None, pause=None, after_dead=False, verified=verified)
+        try:
+            await self.register.change(webhook, purpose, told)
+        except LogError:
+            await self._seat(webhook)
+            raise
+
+    def _ask(self, webhook: Webhook) -> tuple[Filter | None, str | None]:
+        """The filter of a webhook now; or why there is none."""
+        try:
+            return self._terms.wanted(webhook.owner, webhook.purpose.words), None
+        except Withdrawn as error:
+            return None, str(error)
+        except UsageError as error:
+            return None, f"its filter means nothing any more: {error.what}"
+
+    async def _reseat(self, webhook: Webhook) -> None:
+        async with self._one_by_one:
+            await self._seat(webhook)
+
+    async def _seat(self, webhook: Webhook) -> None:
+        """Have it delivered for as it is now, if it may be. To be called one by one."""
+        await self._unseat(webhook)
+        if webhook.gone or self._closed:
+            return
+        wanted, problem = self._ask(webhook)
+        if wanted is not None:
+            try:
+                self._terms.open(webhook.owner, wanted)
+                self._opened[webhook] = wanted
+            except Withdrawn as error:
+                wanted, problem = None, str(error)
+        if problem is not None and problem != webhook.problem:
+            _log.warning("nothing is sent for a webhook; its place stays", reason=problem, **webhook.told)
+        webhook.problem = problem
+        self._arm(webhook)
+        if wanted is not None and webhook.standing.pause is None:
+            webhook.courier = Courier(webhook, wanted, self)
+            webhook.courier.start()
+
+    async def _unseat(self, webhook: Webhook) -> None:
+        """Nobody delivers for it."""
+        if (timer := self._expiries.pop(webhook, None)) is not None:
+            timer.cancel()
+        if (wanted := self._opened.pop(webhook, None)) is not None:
+            self._terms.close(webhook.owner, wanted)
+        if (courier := webhook.courier) is not None:
+            webhook.courier = None
+            await courier.stop()
+
+    def _arm(self, webhook: Webhook) -> None:
+        """It is removed when it expires, whoever delivers."""
+        expires = webhook.purpose.expires
+        if expires is not None:
+            wait = min(max(expires - self.now(), 0) / 1000, _AN_HOUR)  # clocks of wall time are set now and then
+            loop = asyncio.get_running_loop()
+            self._expiries[webhook] = loop.call_later(wait, self._expired, webhook)
+
+    def _expired(self, webhook: Webhook) -> None:
+        self._expiries.pop(webhook, None)
+        if (expires := webhook.purpose.expires) is not None and expires > self.now():
+            self._arm(webhook)
+        else:
+            self._spawn(self.remove(webhook), f"webhook {webhook.name}: expired")
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def _check_room(self, owner: str) -> None:
+        hint = "remove one that is not needed"
+        if len(self.register.of(owner)) >= kept.MOST:
+            raise TooMany(f"there are {kept.MOST} webhooks, as many as one may have", hint=hint)
+        if len(self.register) >= kept.MOST_OF_ALL:
+            raise TooMany(f"this daemon has {kept.MOST_OF_ALL} webhooks, as many as it takes", hint=hint)
+
+    def _spend(self, owner: str) -> None:
+        if wait := self._allowance.take(owner, self.now() / 1000):
+            raise TooOften(wait)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY)
+            await self._save_places()
+
+    async def _save_places(self) -> None:
+        """
+        Those that had nothing to deliver have come further all the same: after a restart they need not look at that
+        again, nor find it gone.
+        """
+        now = self.now()
+        moves = [
+            (webhook, msgspec.structs.replace(webhook.standing, sequence=place_of(webhook), at=now))
+            for webhook in self.register
+            if place_of(webhook) > webhook.standing.sequence
+        ]
+        if moves:
+            try:
+                await self.register.move(moves)
+            except LogError as error:
+                _log.warning("the places of webhooks are not saved", webhooks=len(moves), problem=error.what)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a webhook could not be changed", task=task.get_name(), exc_info=error)
+
+
+def place_of(webhook: Webhook) -> int:
+    """The sequence up to which there is nothing more to deliver for it."""
+    idle = webhook.courier.idle_at if webhook.courier is not None else None
+    return max(webhook.standing.sequence, idle or 0)
+
+
+def _with_secret(purpose: Purpose, secret: str | None, now: int) -> Purpose:
+    """The purpose with that secret; the one before signs beside it for a while."""
+    if secret is None or secret == purpose.secret:
+        return purpose
+    return msgspec.structs.replace(purpose, secret=secret, former=purpose.secret, former_until=now + kept.OVERLAP)
+
+
+def _differs(old: Purpose, new: Purpose) -> bool:
+    """Whether the configuration says something else."""
+    fields: Sequence[str] = ("url", "words", "secret", "form", "headers", "trust")
+    return any(getattr(old, field) != getattr(new, field) for field in fields)

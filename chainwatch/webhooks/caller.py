@@ -1,0 +1,230 @@
+"""
+The request to a receiver, and nothing more than that: bounded in time and bytes, to an address that was looked at.
+
+The name is looked up here, once for each request, and the connection goes to the very address that was checked: a
+second look-up by the HTTP client could find another one (DNS rebinding). SNI, the certificate and `Host` are the
+name's. Redirections are answers like any other: nobody is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from chainwatch import __version__
+from chainwatch.webhooks import target as targets
+from chainwatch.webhooks.delivery import Fault, Reply, of_status, retry_after
+from chainwatch.webhooks.target import Target
+
+TIMEOUT: Final = 15.0
+"""Seconds for the look-up, the connection, and the head of the answer, together."""
+_REST: Final = 1.0
+"""Seconds for the body of an answer, which counts for nothing but a challenge: to use the connection again."""
+_BODY: Final = 16 * 1024
+"""Bytes of it."""
+_KEPT: Final = 4.0
+"""Seconds that a connection is kept: less than most servers keep theirs, so that none is used that they are closing."""
+_LOOKUPS: Final = 16
+"""At once. A name whose servers do not answer takes a thread for half a minute."""
+
+Lookup = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host, for a port; `OSError` where it has none."""
+
+
+class Trust(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the operator allows one webhook beyond what any may."""
+
+    private: bool = False
+    """Its receiver may be on a network of ours."""
+    ca_file: str | None = None
+    """Certificates that it is checked against, instead of the system's."""
+
+
+NOBODY: Final = Trust()
+
+
+class Caller:
+    """Calls receivers. `close` ends its connections."""
+
+    def __init__(self, lookup: Lookup | None = None, timeout: float = TIMEOUT) -> None:
+        """To be made on the event loop."""
+        self._lookup = lookup or Resolver().addresses
+        self._timeout = timeout
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT),
+            timeout=aiohttp.ClientTimeout(total=None),  # it is ours: the look-up counts
+            headers={
+                "User-Agent": f"chainwatch/{__version__}",
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+            },
+            auto_decompress=False,  # a body that is thrown away cannot be a bomb
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # a proxy would look the name up by itself
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        trust: Trust = NOBODY,
+        attempt: int = 0,
+        challenge: str | None = None,
+    ) -> Reply:
+        """
+        POST `body`. `attempt`: of many addresses another one each time. `challenge`: a text that the answer has to
+        repeat. It never fails but by saying so.
+        """
+        begun = time.monotonic()
+        status: int | None = None
+        fault: Fault | None
+        wish: float | None = None
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                answer = await self._send(target, headers, body, trust, attempt)
+                try:
+                    status, fault = answer.status, of_status(answer.status)
+                    wish = retry_after(answer.headers.get("Retry-After"), time.time())
+                    if challenge is None:
+                        # By now it is known what it is: no receiver holds it up by what it sends behind that.
+                        limit.reschedule(None)
+                        async with asyncio.timeout(_REST):
+                            await _body(answer)
+                    elif fault is None and not _repeats(await _body(answer), challenge):
+                        fault = "challenge_failed"
+                except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+                    if challenge is not None:
+                        raise
+                finally:
+                    answer.release() if answer.content.at_eof() else answer.close()
+        except _Refused:
+            fault = "address_refused"
+        except (TimeoutError, aiohttp.ServerTimeoutError):
+            fault = "timeout"
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            fault = "tls_error"
+        except (aiohttp.ClientConnectorError, socket.gaierror) as error:
+            found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+            fault = "connection_refused" if isinstance(found, ConnectionRefusedError) else "unreachable"
+        except (aiohttp.ClientError, OSError, ValueError):  # closed without an answer, or one that is no HTTP
+            fault = "bad_answer"
+        return Reply(
+            fault=fault,
+            status=status,
+            milliseconds=int((time.monotonic() - begun) * 1000),
+            retry_after=None if fault is None else wish,
+        )
+
+    async def _send(
+        self, target: Target, headers: Mapping[str, str], body: bytes, trust: Trust, attempt: int
+    ) -> aiohttp.ClientResponse:
+        address = targets.choose(await self._lookup(target.host, target.port), attempt, private=trust.private)
+        if address is None:
+            raise _Refused
+        host = f"[{address}]" if ":" in address else address
+        # The connection is found again by address, name and context: never that of another check.
+        return await self._session.post(
+            URL(f"https://{host}:{target.port}{target.path}", encoded=True),
+            data=body,
+            headers={"Host": target.authority, **headers},
+            server_hostname=target.host.rstrip("."),
+            ssl=_context(trust.ca_file),
+            allow_redirects=False,
+            max_line_size=_BODY,
+            max_field_size=_BODY,
+        )
+
+
+class _Refused(Exception):
+    """The name has an address that may not be called, or none."""
+
+
+@lru_cache(maxsize=64)
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The body. `ValueError` where it is long."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _BODY:
+            raise ValueError("long")
+    return b"".join(parts)
+
+
+def _repeats(body: bytes, challenge: str) -> bool:
+    """Whether it is the challenge, as text or as `{"challenge": "…"}`."""
+    told = body.strip()
+    try:
+        found = msgspec.json.decode(told, type=dict[str, object]).get("challenge")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = told.decode("ascii", "replace")
+    return isinstance(found, str) and hmac.compare_digest(found.encode("utf-8", "replace"), challenge.encode())
+
+
+class Resolver:
+    """Looks names up by what the system has for it, in threads of its own: one that hangs keeps nothing up."""
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(_LOOKUPS)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """All addresses of the name, the best first. `OSError` where there is none."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[str]] = loop.create_future()
+
+        def tell(result: list[str] | OSError) -> None:
+            self._room.release()
+            if found.done():  # nobody waits any more
+                return
+            if isinstance(result, OSError):
+                found.set_exception(result)
+            else:
+                found.set_result(result)
+
+        def look() -> None:
+            try:
+                infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+                result: list[str] | OSError = [str(info[4][0]) for info in infos]
+            except OSError as error:
+                result = error
+            except (UnicodeError, ValueError):
+                result = socket.gaierror(socket.EAI_NONAME, "no name of a host")
+            with contextlib.suppress(RuntimeError):  # the daemon has ended
+                loop.call_soon_threadsafe(tell, result)
+
+        await self._room.acquire()
+        try:
+            # The daemon ends when it likes, whatever a server of names still thinks about.
+            threading.Thread(target=look, name="webhooks:lookup", daemon=True).start()
+        except RuntimeError:
+            self._room.release()
+            raise OSError("no thread is left") from None
+        return await found
+
+
+def chance() -> float:
+    """From 0 to 1."""
+    return random.random()  # noqa: S311 - it spreads attempts, and keeps nothing secret

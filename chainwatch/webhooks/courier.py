@@ -1,0 +1,338 @@
+"""
+The task of one webhook: reads on in the log from its cursor, sends one event at a time, and heeds what `delivery` says.
+
+It holds one piece of the log at most (`follow.PIECE`), and lets it go when an attempt fails: what comes next is read
+again then. So a webhook whose receiver has been away for a week costs what a name in a table does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, NamedTuple, Protocol
+
+import msgspec
+import structlog
+
+from chainwatch.errors import LogError
+from chainwatch.event import rfc3339
+from chainwatch.filter import Filter
+from chainwatch.log import Cursor, parse_cursor
+from chainwatch.stream.begin import Gap
+from chainwatch.stream.follow import Follower, Followers, Given, State
+from chainwatch.stream.wire import Piece
+from chainwatch.webhooks import kept, signing, target
+from chainwatch.webhooks.caller import Caller, chance
+from chainwatch.webhooks.delivery import ACCEPTED, LONGEST_WISH, Outcome, Reply, decide, decide_challenge
+from chainwatch.webhooks.kept import Letter, Standing
+from chainwatch.webhooks.register import Register, Webhook
+
+AGAIN: Final = 5.0
+"""Seconds until the log is asked again, where it cannot be read or written."""
+
+Form = Callable[[Webhook, bytes, str], bytes]
+"""The body of a delivery: of this webhook, the JSON of an event, and the cursor before it, all up to which is done."""
+Kind = Literal["verification", "test", "gap"]
+"""What is sent beside events. The `id` of such a request begins with `msg_`, and its body has no `id`."""
+
+_log = structlog.get_logger("chainwatch.webhooks")
+
+
+class Means(Protocol):
+    """What all couriers share."""
+
+    register: Register
+    followers: Followers
+    counts: Counter[str]
+
+    @property
+    def caller(self) -> Caller: ...
+
+    @property
+    def forms(self) -> Mapping[str, Form]: ...
+
+    @property
+    def now(self) -> Callable[[], int]:
+        """Unix milliseconds."""
+
+
+class _Message(NamedTuple):
+    """One request to be made."""
+
+    id: str
+    body: bytes
+    sequence: int
+    """Where the cursor is when it was accepted."""
+    event: bytes | None = None
+    """The JSON of the event; None: it tells a gap."""
+
+
+class Courier:
+    """Delivers for one webhook, from `start` to `stop`."""
+
+    def __init__(self, webhook: Webhook, wanted: Filter, means: Means) -> None:
+        self.webhook = webhook
+        self.wanted = wanted
+        self._means = means
+        self._follower: Follower | None = None
+        self._given: Given | None = None
+        self._came = asyncio.Event()  # something of the log, or the order to look again
+        self._hurry = asyncio.Event()  # what waits for its next attempt makes it now
+        self._tried = asyncio.Event()  # an attempt was made
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """From now on."""
+        self._task = asyncio.create_task(self._run(), name=f"webhook {self.webhook.name}")
+
+    async def stop(self) -> None:
+        """No more. A request that is under way is broken off, and made again by whoever goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def cut(self) -> None:
+        """Break off what is under way, at once; `stop` waits for it."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def hurry(self) -> None:
+        """Make the next attempt now."""
+        self._hurry.set()
+
+    async def attempt(self) -> None:
+        """Returns when the next attempt was made, or will not be made."""
+        self._tried.clear()
+        self._hurry.set()
+        waits = asyncio.create_task(self._tried.wait())
+        try:
+            await asyncio.wait([waits, *([self._task] if self._task else ())], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waits.cancel()
+
+    @property
+    def idle_at(self) -> int | None:
+        """The sequence to which it has come without anything to deliver; None while there is something."""
+        follower = self._follower
+        if follower is None or self._given is not None or follower.state in (State.HELD, State.CLOSED):
+            return None
+        return follower.position
+
+    # --- the task -----------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while self.webhook.standing.pause is None:
+            try:
+                await self._due()
+                if not self.webhook.standing.verified:
+                    await self._challenge()
+                else:
+                    await self._read_on()
+            except LogError as error:
+                _log.error("a webhook waits for the log", problem=error.what, **self.webhook.told)
+                await asyncio.sleep(AGAIN)
+            except Exception:  # noqa: BLE001 - a fault of ours must not end deliveries for ever
+                _log.exception("a webhook failed; it goes on where it was", **self.webhook.told)
+                await asyncio.sleep(AGAIN)
+
+    async def _due(self) -> None:
+        """Wait until the next attempt is due."""
+        trouble = self.webhook.standing.trouble
+        if trouble is not None and not self._hurry.is_set():
+            # A clock that was set back must not stop it for as long.
+            wait = min(trouble.again - self._means.now(), LONGEST_WISH) / 1000
+            if wait > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), wait)
+        self._hurry.clear()
+
+    async def _challenge(self) -> None:
+        """Ask the receiver whether it wants what would come."""
+        reply = await self.send("verification")
+        standing, now = self.webhook.standing, self._means.now()
+        outcome = decide_challenge(reply, standing.trouble, now=now)
+        told = msgspec.structs.replace(standing, trouble=outcome.trouble, pause=outcome.pause)
+        if outcome is ACCEPTED:
+            told = msgspec.structs.replace(told, verified=True)
+        await self._means.register.move([(self.webhook, told)])
+        self._say(outcome, "the challenge of a webhook")
+        self._tried.set()
+
+    async def _read_on(self) -> None:
+        """Deliver from the cursor on, until an attempt fails."""
+        means, standing = self._means, self.webhook.standing
+        follower = self._follower = means.followers.follow(
+            self.wanted,
+            standing.sequence,
+            self._take,
+            name=f"webhook_{secrets.token_hex(8)}",
+            kind="webhook",
+            owner=self.webhook.owner,
+        )
+        try:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                given = self._given
+                if isinstance(given, Exception):
+                    await asyncio.sleep(AGAIN)
+                    return
+                for message in self._messages(given):
+                    if not await self._deliver(message):
+                        return
+                    follower.events_sent += 1
+                    follower.bytes_sent += len(message.body)
+                self._given = None
+                follower.resume()
+        finally:
+            self._given = self._follower = None
+            self._came.clear()
+            follower.close()
+
+    def _take(self, given: Given) -> None:
+        """Of the follower: one piece, and no more until it is delivered."""
+        self._given = given
+        if self._follower is not None:
+            self._follower.hold()
+        self._came.set()
+
+    def _messages(self, given: Piece | Gap | None) -> Iterator[_Message]:
+        """The requests that tell this."""
+        if isinstance(given, Gap):
+            resumed = parse_cursor(given.resumed_at)
+            if resumed is not None:
+                yield _Message(f"msg_gap_{given.resumed_at}", gap_body(given), resumed.sequence)
+            return
+        frames = given.wire.split(b"\n\n")[:-1] if given is not None else []
+        form = self._means.forms.get(self.webhook.purpose.form)
+        for place, frame in enumerate(frames, start=1):
+            head, _, event = frame.partition(b"\ndata: ")
+            sequence = given.last if place == len(frames) and given is not None else int(head[head.rindex(b"-") + 1 :])
+            before = str(Cursor(self._means.followers.log.identity, self.webhook.standing.sequence))
+            body = event if form is None else form(self.webhook, event, before)
+            yield _Message(_id_of(event), body, sequence, event)
+
+    # --- one request --------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, message: _Message) -> bool:
+        """Whether it was accepted, or given up, and the cursor is behind it."""
+        webhook, standing, means = self.webhook, self.webhook.standing, self._means
+        attempts = standing.trouble.attempts if standing.trouble else 0
+        reply = await self.post(message.id, message.body, attempt=attempts)
+        now = means.now()
+        outcome = decide(reply, standing.trouble, now=now, chance=chance(), after_dead=standing.after_dead)
+        if outcome.next == "dead" and self._full(message):
+            outcome = Outcome("pause", outcome.trouble, "full")
+        means.counts["accepted" if outcome is ACCEPTED else "failed"] += 1
+        if outcome is ACCEPTED or outcome.next == "dead":
+            told = msgspec.structs.replace(
+                standing, sequence=message.sequence, at=now, trouble=None, after_dead=outcome.next == "dead"
+            )
+            if outcome is ACCEPTED:
+                told = msgspec.structs.replace(told, accepted=standing.accepted + 1, accepted_at=now)
+            await self._settle(told, outcome, message)
+        else:
+            told = msgspec.structs.replace(standing, trouble=outcome.trouble, pause=outcome.pause)
+            await means.register.move([(webhook, told)])
+        self._say(outcome, "a webhook", first=standing.trouble is None, event=message)
+        self._tried.set()
+        return outcome is ACCEPTED or outcome.next == "dead"
+
+    async def _settle(self, standing: Standing, outcome: Outcome, message: _Message) -> None:
+        """Bring to disk that it is done. Until that works it is not done again, and nothing else is."""
+        register, webhook, trouble = self._means.register, self.webhook, outcome.trouble
+        while True:
+            try:
+                if trouble is None or message.event is None:
+                    await register.move([(webhook, standing)])
+                    return
+                letter = Letter(
+                    sequence=message.sequence,
+                    since=trouble.since,
+                    at=standing.at,
+                    attempts=trouble.attempts,
+                    fault=trouble.fault,
+                    status=trouble.status,
+                    event=msgspec.Raw(message.event),
+                )
+                await register.bury(webhook, letter, standing)
+                self._means.counts["dead"] += 1
+            except LogError as error:
+                _log.error("the place of a webhook cannot be saved", problem=error.what, **webhook.told)
+                await asyncio.sleep(AGAIN)
+            else:
+                return
+
+    def _full(self, message: _Message) -> bool:
+        """Whether there is no room for another dead letter."""
+        size = self.webhook.letter_bytes + len(message.event or b"")
+        return self.webhook.letters >= kept.LETTERS or size > kept.LETTER_BYTES
+
+    async def send(self, kind: Kind) -> Reply:
+        """Send a challenge, or a test, now."""
+        message = f"msg_{kind}_{secrets.token_hex(16)}"
+        challenge = secrets.token_urlsafe(32) if kind == "verification" else None
+        told = {"type": kind, "timestamp": rfc3339(self._means.now())}
+        if challenge is not None:
+            told["challenge"] = challenge
+        return await self.post(message, msgspec.json.encode(told), challenge=challenge)
+
+    async def post(self, message: str, body: bytes, *, attempt: int = 0, challenge: str | None = None) -> Reply:
+        """Make a request."""
+        purpose, now = self.webhook.purpose, self._means.now()
+        headers = signing.headers(message, now // 1000, body, purpose.secrets(now))
+        reply = await self._means.caller.call(
+            target.parse(purpose.url, private=purpose.trust.private),
+            {**purpose.headers, **headers},
+            body,
+            trust=purpose.trust,
+            attempt=attempt,
+            challenge=challenge,
+        )
+        self.webhook.last, self.webhook.last_at = reply, self._means.now()
+        if reply.fault is not None:
+            self._means.counts[f"fault:{reply.fault}"] += 1
+        return reply
+
+    def _say(self, outcome: Outcome, what: str, *, first: bool = False, event: _Message | None = None) -> None:
+        """One line when it begins to fail, and whenever something is given up. None says where the receiver is."""
+        trouble = outcome.trouble
+        if trouble is None or (outcome.next == "again" and not first):
+            return
+        about = {"reason": trouble.fault, "status": trouble.status, "attempts": trouble.attempts, **self.webhook.told}
+        if outcome.next == "again":
+            _log.warning(f"{what} is not accepted, and is tried again", **about)
+        elif outcome.next == "dead":
+            _log.error(
+                "an event of a webhook is given up, and kept as a dead letter", event=event and event.id, **about
+            )
+        else:
+            _log.error(
+                f"{what} is paused: nothing more is sent, its place in the log stays", why=outcome.pause, **about
+            )
+
+
+def gap_body(gap: Gap) -> bytes:
+    """What is told of events that retention took before they could be delivered."""
+    return msgspec.json.encode({"type": "gap", "cursor": gap.resumed_at, **msgspec.structs.asdict(gap)})
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+_identified: Final = msgspec.json.Decoder(_Identified)
+
+
+def _id_of(event: bytes) -> str:
+    return _identified.decode(event).id
+
+
+def now() -> int:
+    """Unix milliseconds."""
+    return int(time.time() * 1000)
