@@ -6,7 +6,7 @@ variables before the file before the defaults.
 """
 
 from chainwatch.config.keys import api_keys, readable_by_all
-from chainwatch.config.load import find, load
+from chainwatch.config.load import Loaded, find, load, loaded, usual
 from chainwatch.config.model import (
     ChainSettings,
     LogSettings,
@@ -20,6 +20,7 @@ from chainwatch.config.prices import PriceSettings
 
 __all__ = [
     "ChainSettings",
+    "Loaded",
     "LogSettings",
     "PriceSettings",
     "ServerSettings",
@@ -29,6 +30,8 @@ __all__ = [
     "api_keys",
     "find",
     "load",
+    "loaded",
     "readable_by_all",
+    "usual",
     "vocabulary",
 ]

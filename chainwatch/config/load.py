@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from chainwatch.config.explain import did_you_mean, explain
 from chainwatch.config.keys import read_key
+from chainwatch.config.known import CHAINS, token_tables
 from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path
 from chainwatch.config.places import line_of, lines as places_of
 from chainwatch.config.references import check_references
@@ -25,29 +26,10 @@ from chainwatch.config.values import Wrong
 from chainwatch.errors import ConfigError, Problem
 from chainwatch.text import printable
 
+_ETHEREUM: Final = CHAINS["ethereum"]
 PUBLIC_ETHEREUM: Final[dict[str, Any]] = {
-    # Keyless endpoints of three operators, so that one that is down or limits us is not the end.
-    "chains": [
-        {
-            "name": "ethereum",
-            "chain_id": 1,
-            "endpoints": [
-                "wss://ethereum-rpc.publicnode.com",
-                "wss://eth.drpc.org",
-                "https://eth.merkle.io",
-                "https://1rpc.io/eth",
-            ],
-        }
-    ],
-    "tokens": [
-        {"chain": "ethereum", "symbol": symbol, "address": address, "decimals": decimals}
-        for symbol, address, decimals in (
-            ("USDC", "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48", 6),
-            ("USDT", "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6),
-            ("WETH", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756Cc2", 18),
-            ("DAI", "0x6B175474E89094C44Da98b954EedeAC495271d0F", 18),
-        )
-    ],
+    "chains": [{"name": _ETHEREUM.name, "chain_id": _ETHEREUM.chain_id, "endpoints": list(_ETHEREUM.endpoints)}],
+    "tokens": token_tables(_ETHEREUM.name, _ETHEREUM),
 }
 """What is watched where there is no file."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -70,16 +71,22 @@ async def probe(url: str, patience: float) -> Found:
             found = msgspec.structs.replace(found, chain_id=await _chain_id(endpoint, patience))
             return await _asked(endpoint, found, patience)
     except CallFailed as failed:
-        problem = failed.reason
+        # aiohttp's words are «Cannot connect to host node.example:443 ssl:default [Name or service not known]».
+        problem = re.sub(r"^Cannot connect to host .* \[(.*)\]$", r"cannot connect: \1", failed.reason)
     except TimeoutError:
         problem = f"no answer within {patience:g} s"
     except (Refused, OSError, EOFError) as error:
-        # asyncio's own words are «Connect call failed ('192.0.2.7', 443)».
-        number = getattr(error, "errno", None) or 0
-        problem = os.strerror(number).lower() if number > 0 else endpoint.explain(error)
+        problem = _plain(endpoint, error)
     except MALFORMED as error:
         problem = f"it answers what is no JSON-RPC: {endpoint.explain(error)}"
     return msgspec.structs.replace(found, problem=problem)
+
+
+def _plain(endpoint: Endpoint, error: BaseException) -> str:
+    """Asyncio's words are «[Errno 111] Connect call failed ('192.0.2.7', 443)»: the system's say it better."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot connect: {os.strerror(error.errno) if error.errno > 0 else error.strerror}"
+    return endpoint.explain(error)
 
 
 def _nothing() -> None:
