@@ -25,7 +25,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn, TextIO
 import typer
 from typer.core import TyperGroup
 
-from chainwatch import __version__
 from chainwatch.errors import ChainwatchError, UsageError
 from chainwatch.text import printable, redact
 
@@ -56,6 +55,16 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print the events of a running daemon as they come.",
         "chainwatch tail --type token_transfer --token USDC --json",
     ),
+    "monitor": Command(
+        "chainwatch.cli.monitor:monitor",
+        "See what a running daemon does, in a terminal.",
+        "chainwatch monitor --url http://127.0.0.1:8080",
+    ),
+    "status": Command(
+        "chainwatch.cli.status:status",
+        "Show how a daemon is: chains, prices, wallets, listeners.",
+        "chainwatch status",
+    ),
     "history": Command(
         "chainwatch.cli.history:history",
         "Print the events that a daemon keeps.",
@@ -81,10 +90,20 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Make, list and revoke API keys.",
         "chainwatch keys create phone --types wallet --expires 90d",
     ),
+    "config": Command(
+        "chainwatch.cli.config:config",
+        "Check the configuration, or show what is in force and by what.",
+        "chainwatch config check --online",
+    ),
     "schema": Command(
         "chainwatch.cli.schema:schema",
         "Print the JSON Schema of events.",
         "chainwatch schema token_transfer",
+    ),
+    "completion": Command(
+        "chainwatch.cli.completion:completion",
+        "Print the script by which a shell completes all this.",
+        "source <(chainwatch completion bash)",
     ),
 }
 
@@ -176,7 +195,9 @@ _app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"chainwatch {__version__} (Python {sys.version.split()[0]})")
+        from chainwatch.cli.versions import versions
+
+        print(*versions(), sep="\n")
         raise typer.Exit
 
 
@@ -194,7 +215,8 @@ def _frame(
         Color | None, typer.Option("--color", help="Colours: on a terminal (auto), always, never.")
     ] = None,
     version: Annotated[  # noqa: ARG001  # its callback does it
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the versions that matter, and exit."),
     ] = False,
 ) -> None:
     _merge(ctx.obj, config=config, verbose=verbose, quiet=quiet, color=color)
@@ -241,6 +263,10 @@ def run(arguments: Sequence[str]) -> int:
     frame = Frame()
     try:
         group = typer.main.get_command(_app)
+        if shell := os.environ.get("_CHAINWATCH_COMPLETE"):
+            from chainwatch.cli import completion
+
+            return completion.answer(group, arguments, shell)
         code = group.main(list(arguments), prog_name="chainwatch", standalone_mode=False, obj=frame)
         sys.stdout.flush()
     except BrokenPipeError:  # found by the flush
