@@ -180,7 +180,8 @@ def _check_online(frame: Frame, settings: Settings, notes: Notes) -> None:
     wrong: list[str] = []
     silent: list[str] = []
     for chain, found in probed(settings.chains):
-        print("\n".join(lines(chain.name, chain.chain_id, found, paint=paint)), flush=True)
+        print(f"{chain.name}, chain id {chain.chain_id}")
+        print("\n".join(lines(found, chain.chain_id, paint=paint)), flush=True)
         for doubt in doubts(chain, settings, found):
             notes.say(doubt, at=-1)
         for one in found:

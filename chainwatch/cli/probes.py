@@ -37,9 +37,8 @@ def verdict(found: Found, chain_id: int | None) -> Verdict:
     return "down" if found.problem else "ok"
 
 
-def lines(name: str, chain_id: int, found: Sequence[Found], *, paint: bool) -> Iterator[str]:
-    """A chain, and its endpoints below it."""
-    yield f"{name}, chain id {chain_id}"
+def lines(found: Sequence[Found], chain_id: int | None, *, paint: bool) -> Iterator[str]:
+    """The endpoints of a chain; its id, if that is known."""
     width = max(len(one.endpoint) for one in found)
     for one in found:
         yield f"  {_mark(verdict(one, chain_id), paint=paint)}  {one.endpoint:{width}}  {told(one, chain_id)}"
@@ -62,7 +61,8 @@ def told(found: Found, chain_id: int | None) -> str:
     assert found.age is not None  # noqa: S101
     milliseconds = found.latency * 1000
     speed = f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
-    return ", ".join(filter(None, (speed, f"head {found.head} ({age(found.age)} old)", found.client)))
+    chain = f"chain id {found.chain_id}" if chain_id is None else ""
+    return ", ".join(filter(None, (chain, speed, f"head {found.head} ({age(found.age)} old)", found.client)))
 
 
 def abilities(found: Found) -> str:
