@@ -44,7 +44,8 @@ def check(
     Tell everything that is wrong with the configuration, each with its line and what would be right.
 
     With --online each endpoint is asked as well: whether it answers, for which chain, how fast, how old its newest
-    block is, and what it has of what the configuration needs.
+    block is, and what it has of what the configuration needs. Exit code 3 where something is wrong, 4 where an endpoint
+    does not answer.
     """
     found = _loaded(ctx)
     settings = found.settings

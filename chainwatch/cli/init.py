@@ -129,7 +129,7 @@ class _Told:
         """Who is at these endpoints, of that chain if it is known. What was found is said."""
         from chainwatch.cli.probes import ask, lines
 
-        self.say(f"asking {len(urls)} endpoint{'' if len(urls) == 1 else 's'} of {name} …")
+        self.say(f"asking {'the node' if len(urls) == 1 else f'{len(urls)} endpoints'} of {name} …")
         found = asyncio.run(ask(urls, PATIENCE))
         for line in lines(found, chain_id, paint=self.paint):
             self.say(line)
@@ -165,6 +165,8 @@ def _chains(told: _Told, given: Sequence[str] | None, *, asks: bool) -> list[Cha
 
 def _follow(told: _Told, one: Wish, followed: list[Chain], *, asks: bool) -> None:
     """Put the chain that is meant to those that are followed; a further node of one of them beside its others."""
+    from chainwatch.config import values
+    from chainwatch.config.known import by_id
     from chainwatch.config.starter import Chain, named
 
     if one.endpoint is None and one.known is not None:
@@ -179,9 +181,20 @@ def _follow(told: _Told, one: Wish, followed: list[Chain], *, asks: bool) -> Non
             followed[index] = Chain(chain.name, chain_id, (*chain.endpoints, one.endpoint))
             return
     taken = [chain.name for chain in followed]
-    if one.name in taken:
-        raise UsageError(f"two chains are called {one.name!r}", parameter="--chain", hint="each needs its own name")
-    followed.append(Chain(one.name or named(chain_id, one.endpoint, taken), chain_id, (one.endpoint,)))
+
+    def free(answer: str) -> str:
+        try:
+            name = values.chain_name(answer)
+        except values.Wrong as wrong:
+            raise UsageError(f"{printable(answer, 64)!r} {wrong}", hint=wrong.hint) from None
+        if name in taken:
+            raise UsageError(f"two chains are called {name!r}", parameter="--chain", hint="each needs its own name")
+        return name
+
+    name = one.name or named(chain_id, one.endpoint, taken)
+    if asks and one.name is None and by_id(chain_id) is None:
+        name = told.ask(f"What do you call the chain with id {chain_id}", free, name)
+    followed.append(Chain(free(name), chain_id, (one.endpoint,)))
 
 
 def _usable(told: _Told, name: str, chain_id: int, urls: Sequence[str]) -> list[str]:
@@ -202,7 +215,7 @@ def _usable(told: _Told, name: str, chain_id: int, urls: Sequence[str]) -> list[
 def _identified(told: _Told, one: Wish, *, asks: bool) -> int:
     """The id of the chain that a node serves."""
     assert one.endpoint is not None  # noqa: S101
-    name = one.name or "the node"
+    name = one.name or "that chain"
     if told.offline:
         found = None
     else:
@@ -221,7 +234,7 @@ def _identified(told: _Told, one: Wish, *, asks: bool) -> int:
     raise Unreachable(
         f"nobody knows which chain {name} serves",
         why=f"{found.endpoint}: {found.problem}" if found else "",
-        hint="its id is learned from the node, so it has to answer; --offline is for well-known chains",
+        hint="its id is learned from the node, so it has to answer; a well-known chain is named by NAME=URL",
     )
 
 

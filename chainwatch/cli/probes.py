@@ -42,7 +42,7 @@ def lines(found: Sequence[Found], chain_id: int | None, *, paint: bool) -> Itera
     width = max(len(one.endpoint) for one in found)
     for one in found:
         yield f"  {_mark(verdict(one, chain_id), paint=paint)}  {one.endpoint:{width}}  {told(one, chain_id)}"
-        if one.abilities:
+        if one.abilities and verdict(one, chain_id) == "ok":
             yield f"{'':11}{abilities(one)}"
 
 

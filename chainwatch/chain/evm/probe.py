@@ -71,8 +71,7 @@ async def probe(url: str, patience: float) -> Found:
             found = msgspec.structs.replace(found, chain_id=await _chain_id(endpoint, patience))
             return await _asked(endpoint, found, patience)
     except CallFailed as failed:
-        # aiohttp's words are «Cannot connect to host node.example:443 ssl:default [Name or service not known]».
-        problem = re.sub(r"^Cannot connect to host .* \[(.*)\]$", r"cannot connect: \1", failed.reason)
+        problem = _PLAIN.sub(r"cannot connect: \1", failed.reason).replace("Connect call failed", "no answer")
     except TimeoutError:
         problem = f"no answer within {patience:g} s"
     except (Refused, OSError, EOFError) as error:
@@ -80,6 +79,10 @@ async def probe(url: str, patience: float) -> Found:
     except MALFORMED as error:
         problem = f"it answers what is no JSON-RPC: {endpoint.explain(error)}"
     return msgspec.structs.replace(found, problem=problem)
+
+
+_PLAIN: Final = re.compile(r"^Cannot connect to host .* \[(.*?)(?: \(.*\))?\]$")
+"""aiohttp's words: «Cannot connect to host node.example:443 ssl:default [Name or service not known]»."""
 
 
 def _plain(endpoint: Endpoint, error: BaseException) -> str:
