@@ -58,7 +58,8 @@ fi
 function __chainwatch_complete
     set -lx {ASKED} fish
     set -l words (commandline -opc)
-    set -l told ($words[1] $words[2..-1] (commandline -ct | string collect --allow-empty) 2>/dev/null)
+    set -l last (commandline -ct)
+    set -l told ($words[1] $words[2..-1] "$last" 2>/dev/null)
     if test "$told[1]" = /
         __fish_complete_path (commandline -ct)
     else
