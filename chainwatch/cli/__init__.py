@@ -90,6 +90,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Make, list and revoke API keys.",
         "chainwatch keys create phone --types wallet --expires 90d",
     ),
+    "init": Command(
+        "chainwatch.cli.init:init",
+        "Write a configuration, by a few questions.",
+        "chainwatch init --chain ethereum --wallet treasury=0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045",
+    ),
     "config": Command(
         "chainwatch.cli.config:config",
         "Check the configuration, or show what is in force and by what.",

@@ -232,7 +232,7 @@ def _identified(told: _Told, one: Wish, *, asks: bool) -> int:
     if asks:
         return told.ask(f"Which chain id does {name} serve", _chain_id)
     raise Unreachable(
-        f"nobody knows which chain {name} serves",
+        f"nobody knows which chain {found.endpoint if found else 'the node'} serves",
         why=f"{found.endpoint}: {found.problem}" if found else "",
         hint="its id is learned from the node, so it has to answer; a well-known chain is named by NAME=URL",
     )
