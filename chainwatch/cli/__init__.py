@@ -278,6 +278,8 @@ def run(arguments: Sequence[str]) -> int:
         code = CLOSED_PIPE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+        if sys.stderr is not None and sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal shows ^C, and the prompt would stand right behind it
     except ChainwatchError as error:  # who raised it has redacted it
         code = _tell(error, frame, str(error), error.exit_code)
     except typer.TyperException as error:

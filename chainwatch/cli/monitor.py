@@ -1,1 +1,56 @@
 """`chainwatch monitor`: see what a daemon does, as it does it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import typer
+
+from chainwatch.cli import Frame
+from chainwatch.cli.options import HERE, Key, Url, showing
+from chainwatch.errors import ChainwatchError
+
+
+def monitor(ctx: typer.Context, url: Url = HERE, key: Key = None) -> None:
+    """
+    See what a running daemon does: its chains, who listens, prices and wallets, the log, and the events as they come.
+
+    `?` shows the keys. Where the daemon goes away, the monitor waits for it, and goes on where it was.
+    """
+    frame: Frame = ctx.obj or Frame()
+    _need_terminal()
+    if frame.color != "auto":
+        os.environ.pop("NO_COLOR", None)
+    if frame.color == "never":
+        os.environ["NO_COLOR"] = "1"
+
+    from chainwatch import client
+    from chainwatch.text import redact_url
+
+    with showing(key):  # whatever is wrong with the address or the key is said in a line, before the screen is taken
+        asyncio.run(client.stats(url, key=key))
+
+    from chainwatch.tui.app import Monitor
+    from chainwatch.tui.feed import Feed
+    from chainwatch.tui.model import Model
+
+    model = Model(redact_url(url))
+    app = Monitor(model, Feed(url, key, model))
+    app.run()
+    if app.fault is not None:
+        raise app.fault
+    raise typer.Exit(app.return_code or 0)
+
+
+def _need_terminal() -> None:
+    """It reads keys from stdin, and draws on stderr as well as stdout."""
+    streams = {"stdin": sys.__stdin__, "stdout": sys.__stdout__, "stderr": sys.__stderr__}
+    for name, stream in streams.items():
+        if stream is None or not stream.isatty() or os.environ.get("TERM") in (None, "", "dumb"):
+            what = f"{name} is none" if stream is None or not stream.isatty() else "this one cannot move a cursor"
+            raise ChainwatchError(
+                f"the monitor needs a terminal, and {what}",
+                hint="`chainwatch tail` prints events as lines, `chainwatch status` how things stand",
+            )
