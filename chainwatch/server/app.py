@@ -20,6 +20,7 @@ from chainwatch.server import (
     edge,
     health,
     history,
+    hooks,
     mcp,
     metrics,
     origins,
@@ -64,6 +65,13 @@ ROUTES: Final = (
     Route("PUT", "/agents/{agent}", agents.put),
     Route("DELETE", "/agents/{agent}", agents.delete),
     Route("POST", "/agents/{agent}/ack", agents.ack),
+    Route("GET", "/webhooks", hooks.listed),
+    Route("GET", "/webhooks/{webhook}", hooks.get),
+    Route("PUT", "/webhooks/{webhook}", hooks.put),
+    Route("DELETE", "/webhooks/{webhook}", hooks.delete),
+    Route("POST", "/webhooks/{webhook}/test", hooks.test),
+    Route("GET", "/webhooks/{webhook}/dead-letters", hooks.dead_letters),
+    Route("DELETE", "/webhooks/{webhook}/dead-letters", hooks.forget_dead_letters),
     Route("GET", "/v1/{channel}/{resource}", channels.channel),
     Route("GET", "/ws", ws.websocket, needs=""),
     Route("GET", "/mcp", mcp.answer, needs=""),
@@ -102,6 +110,7 @@ def build_app(context: Context) -> web.Application:
     mcp.install(app)
     app.on_shutdown.append(_end_streams)
     agents.install(app)
+    hooks.install(app)
     publish.install(app)
     needs: dict[Handler, str | None] = {}
     for route in ROUTES:

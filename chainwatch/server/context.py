@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from aiohttp import web
@@ -13,10 +14,12 @@ from chainwatch.filter import Vocabulary
 from chainwatch.log import Log
 from chainwatch.server.limits import Gate
 from chainwatch.server.present import Present
+from chainwatch.server.rights import Rights
 from chainwatch.server.sessions import Sessions
 from chainwatch.server.turns import Turns
 from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
+from chainwatch.webhooks import Webhooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,11 @@ class Context:
     """More for `/v1/stats`, by name."""
     turns: Turns = field(default_factory=Turns)
     """Of clients that have much of the log read."""
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Who is called when something happens."""
+        return Webhooks(self.followers, Rights(self))
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -38,6 +38,11 @@ class Sessions:
         self._ends: dict[str, dict[End, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when keys came, changed or ended."""
+        self._listeners.append(listener)
 
     def welcome(self, principal: Principal) -> None:
         """They are about to open something."""
@@ -63,6 +68,7 @@ class Sessions:
         self.access.change(ring)
         self.put_out()
         self._arm()
+        self._tell()
 
     def put_out(self) -> None:
         """End what belongs to keys that hold no more."""
@@ -101,6 +107,11 @@ class Sessions:
         self._timer = None
         self.put_out()
         self._arm()
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def close(self) -> None:
         """Nothing is ended by this any more."""

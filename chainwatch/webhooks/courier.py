@@ -309,7 +309,7 @@ class Courier:
             _log.warning(f"{what} is not accepted, and is tried again", **about)
         elif outcome.next == "dead":
             _log.error(
-                "an event of a webhook is given up, and kept as a dead letter", event=event and event.id, **about
+                "an event of a webhook is given up, and kept as a dead letter", event_id=event and event.id, **about
             )
         else:
             _log.error(

@@ -209,6 +209,10 @@ class Webhooks:
         if webhook.standing.pause == "full":
             await self.resume(webhook)
 
+    def wanted(self, webhook: Webhook) -> Filter:
+        """What it asks for now. `Withdrawn` or `UsageError` where it may not, or it means nothing any more."""
+        return self._terms.wanted(webhook.owner, webhook.purpose.words)
+
     def recheck(self) -> None:
         """
         Keys, or the words of filters, have changed: each webhook's filter is asked for again, and what is under way by
@@ -287,7 +291,7 @@ class Webhooks:
     def _ask(self, webhook: Webhook) -> tuple[Filter | None, str | None]:
         """The filter of a webhook now; or why there is none."""
         try:
-            return self._terms.wanted(webhook.owner, webhook.purpose.words), None
+            return self.wanted(webhook), None
         except Withdrawn as error:
             return None, str(error)
         except UsageError as error:
