@@ -66,6 +66,16 @@ class Terminal:
         self.seen, seen = "", self.seen
         return seen
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def hang_up(self) -> None:
+        """The window is closed."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
+
     def code(self, seconds: float = 20) -> int:
         """The exit code."""
         return self._process.wait(seconds)
@@ -87,4 +97,4 @@ class Terminal:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        os.close(self._ours)
+        self.hang_up()
