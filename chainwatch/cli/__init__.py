@@ -278,8 +278,6 @@ def run(arguments: Sequence[str]) -> int:
         code = CLOSED_PIPE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-        if sys.stderr is not None and sys.stderr.isatty():
-            print(file=sys.stderr)  # the terminal shows ^C, and the prompt would stand right behind it
     except ChainwatchError as error:  # who raised it has redacted it
         code = _tell(error, frame, str(error), error.exit_code)
     except typer.TyperException as error:
@@ -291,6 +289,8 @@ def run(arguments: Sequence[str]) -> int:
         code = _tell(error, frame, f"{what}\nrun it again with -vv for the whole story, and please report it", 1)
     if code == CLOSED_PIPE:
         close_stdout()
+    if code == INTERRUPTED and sys.stderr is not None and sys.stderr.isatty():
+        print(file=sys.stderr)  # the terminal shows ^C, and the prompt would stand right behind it
     return code if isinstance(code, int) else 0
 
 
