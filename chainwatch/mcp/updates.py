@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,21 +20,42 @@ COALESCE: Final = 1.0
 MOST: Final = 100
 """Resources that one session, or one listener, watches."""
 
-_ROUND: Final = 300.0  # seconds of one wait; what a desk lets go of meanwhile is looked at again
+_ROUND: Final = 25.0
+"""
+Seconds of one wait. Then the resource is looked up again: one that is gone is watched no more, and a subscription that
+is watched does not expire (see `SHORTEST`).
+"""
 _log = structlog.get_logger("chainwatch.mcp")
 Tell = Callable[[], Awaitable[None]]
+Find = Callable[[], Awaitable[Words]]
+"""The events by which a resource changes, as of now. `Turned` where there is no such resource."""
 
 
-async def watch(desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
-    """Call `tell` when something behind `cursor` changes the resource; until it is cancelled, or the desk gives up."""
-    while True:
-        arrived, cursor = await desk.wait(words, cursor, _ROUND)
-        if not arrived:
-            continue
-        # The place is taken before anybody is told: whoever reads then sees all up to there, and hears of the rest.
-        cursor = await desk.cursor(words)
+async def watch(desk: Desk, find: Find, cursor: str, tell: Tell) -> None:
+    """
+    Call `tell` when something behind `cursor` changes the resource, until this is cancelled. `Turned` where the
+    resource is no more, or the desk gives up; it is told then too, so that whoever reads it hears why.
+    """
+    try:
+        while True:
+            try:
+                words = await find()
+                arrived, cursor = await desk.wait(words, cursor, _ROUND)
+                if not arrived:
+                    continue
+                # The place is taken before anybody is told: whoever reads then sees all up to there, and hears of the
+                # rest.
+                cursor = await desk.cursor(words)
+            except Turned as turned:
+                if not turned.passing:
+                    raise
+                await asyncio.sleep(COALESCE)
+                continue
+            await tell()
+            await asyncio.sleep(COALESCE)
+    except Turned:
         await tell()
-        await asyncio.sleep(COALESCE)
+        raise
 
 
 class Watches:
@@ -42,15 +64,15 @@ class Watches:
     def __init__(self) -> None:
         self._tasks: dict[tuple[Hashable, str], asyncio.Task[None]] = {}
 
-    def start(self, session: Hashable, uri: str, desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
+    def start(self, session: Hashable, uri: str, desk: Desk, find: Find, cursor: str, tell: Tell) -> None:
         """Watch it for that session; once, however often it asks. `Turned` where it watches `MOST` already."""
         if (session, uri) in self._tasks:
             return
         if sum(of == session for of, _ in self._tasks) >= MOST:
             raise Turned(f"There are {MOST} subscriptions to resources in this session", "Unsubscribe from some.")
-        task = asyncio.create_task(self._run(uri, desk, words, cursor, tell), name="mcp:watch")
+        task = asyncio.create_task(self._run(uri, desk, find, cursor, tell), name="mcp:watch")
         self._tasks[session, uri] = task
-        task.add_done_callback(lambda _: self._tasks.pop((session, uri), None))
+        task.add_done_callback(partial(self._over, (session, uri)))
 
     def stop(self, session: Hashable, uri: str | None = None) -> None:
         """Watch it no more; or nothing of that session."""
@@ -66,9 +88,13 @@ class Watches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, uri: str, desk: Desk, words: Words, cursor: str, tell: Tell) -> None:
+    def _over(self, key: tuple[Hashable, str], task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:  # else it was watched no more, and then again
+            del self._tasks[key]
+
+    async def _run(self, uri: str, desk: Desk, find: Find, cursor: str, tell: Tell) -> None:
         try:
-            await watch(desk, words, cursor, tell)
+            await watch(desk, find, cursor, tell)
         except Turned as turned:  # the key ended, the daemon stops: whoever asks again is told why
             _log.info("a resource is watched no more", uri=uri[:200], reason=str(turned))
         except Exception:  # noqa: BLE001 - one session's trouble; the others go on
