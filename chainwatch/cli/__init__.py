@@ -85,6 +85,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Print what a past block tells, by the present configuration.",
         "chainwatch replay --block 18000000 --type token_transfer",
     ),
+    "mcp": Command(
+        "chainwatch.cli.mcp:mcp",
+        "Serve AI agents by MCP, for hosts that start a command.",
+        "chainwatch mcp --url http://127.0.0.1:8080 --type wallet_incoming",
+    ),
     "keys": Command(
         "chainwatch.cli.keys:keys",
         "Make, list and revoke API keys.",
