@@ -2,7 +2,8 @@
 Who is at an endpoint: which chain it serves, where its head is, how far away it is, and what it can be asked for.
 
 A few small questions, one after another, so that no endpoint takes them for an attack. Whether a node traces is asked
-of the first block, which costs nothing: who has no state of it says so in other words than who has no such method.
+of the first block, or of one that is none, which costs nothing: who has no state of it, or no such block, says so
+in other words than who has no such method.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ requests; `block_finalized`; pending transactions; balances; balances of history
 OLD: Final = 100_000
 """Blocks back from the head, to where only an archive node has state: a full one keeps 128."""
 _ZERO: Final = "0x" + "0" * 40
+_NOWHERE: Final = "0x" + "0" * 64
 
 
 class Ability(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ def _questions(endpoint: Endpoint, head: Header) -> Iterator[tuple[Name, list[_Q
     yield "mempool", [pending]
     yield "state", [("eth_getBalance", [_ZERO, "latest"])]
     yield "old state", [("eth_getBalance", [_ZERO, hex(max(head.number - OLD, 0))])]
-    yield "traces", [("trace_block", ["0x1"]), ("debug_traceBlockByNumber", ["0x1", {"tracer": "callTracer"}])]
+    yield "traces", [("trace_block", ["0x1"]), ("debug_traceBlockByHash", [_NOWHERE, {"tracer": "callTracer"}])]
 
 
 async def _ability(endpoint: Endpoint, patience: float, name: Name, questions: list[_Question]) -> Ability:
@@ -152,7 +154,7 @@ async def _ability(endpoint: Endpoint, patience: float, name: Name, questions: l
         except CallFailed as failed:
             if failed.kind == "lost":
                 raise
-            # It has the method, and not what we asked it of: the first block, long ago.
+            # It has the method, and not what we asked it of.
             if name == "traces" and failed.kind in ("pruned", "unknown"):
                 return Ability(name, there=True, why=method)
             why = failed.reason
