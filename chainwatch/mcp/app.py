@@ -6,7 +6,10 @@ It knows callers only as desks. In the daemon a desk is made of each request and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -28,6 +31,9 @@ Desks = Callable[[Context], Desk]
 """Whose request this is."""
 
 JSON: Final = "application/json"
+LISTED: Final = 100
+"""Resources of one page of the list."""
+_LONGEST: Final = 2000  # characters of what is said to be wrong
 INSTRUCTIONS: Final = (
     "chainwatch follows blockchains and tells what happens on them. To react to something: subscribe_to_events, then "
     "wait_for_event again and again, each time with the cursor of the answer before; nothing is missed between two "
@@ -88,7 +94,7 @@ class Agents:
         except ValidationError as error:
             return _failed(_wrong(tool, error))
         except Turned as turned:
-            return _failed(str(turned))
+            return _failed(printable(str(turned), _LONGEST))
         found = gives.model_dump(mode="json")
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=_json(found))], structured_content=found
@@ -96,12 +102,21 @@ class Agents:
 
     # --- resources ----------------------------------------------------------------------------------------------------
 
-    async def list_resources(self, ctx: Context, _: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    async def list_resources(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        """A page of them: a daemon may watch thousands of wallets. The cursor is how many came before."""
+        cursor = (params.cursor if params is not None else None) or "0"
+        if not re.fullmatch("[0-9]{1,9}", cursor):
+            raise MCPError(types.INVALID_PARAMS, "this is no cursor of the list of resources")
         found = await _or_error(resources.listed(self._desk(ctx), self._subscriptions))
+        end = int(cursor) + LISTED
         return types.ListResourcesResult(
             resources=[
-                types.Resource(uri=one.uri, name=one.name, description=one.description, mime_type=JSON) for one in found
-            ]
+                types.Resource(uri=one.uri, name=one.name, description=one.description, mime_type=JSON)
+                for one in found[int(cursor) : end]
+            ],
+            next_cursor=str(end) if end < len(found) else None,
         )
 
     async def list_templates(
@@ -124,8 +139,8 @@ class Agents:
     async def subscribe_resource(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
         """Of the handshake era: the session is told, by its standing stream, until it ends."""
         desk, uri = self._desk(ctx), str(params.uri)
-        words = await _or_error(resources.words_of(uri, desk, self._subscriptions), uri)
-        cursor = await _or_error(desk.cursor(words), uri)
+        find = partial(resources.words_of, uri, desk, self._subscriptions)
+        cursor = await _or_error(desk.cursor(await _or_error(find(), uri)), uri)
         connection = ctx.session._connection  # noqa: SLF001 - the SDK has no other name for it; pinned by a test
         session = ctx.session
 
@@ -133,7 +148,7 @@ class Agents:
             await session.send_resource_updated(uri)
 
         try:
-            self.watches.start(connection, uri, desk, words, cursor, tell)
+            self.watches.start(connection, uri, desk, find, cursor, tell)
         except Turned as turned:
             raise MCPError(types.INVALID_REQUEST, str(turned)) from None
         if not connection.state.setdefault("chainwatch", False):
@@ -149,8 +164,9 @@ class Agents:
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
         """
-        Of the stateless era: the answer to this request is the stream, until its client leaves. What there is not, or
-        is not theirs to see, is not honoured, and the acknowledgement says so.
+        Of the stateless era: the answer to this request is the stream, until its client leaves, or nothing is there any
+        more that it could tell of. What there is not, or is not theirs to see, is not honoured, and the acknowledgement
+        says so.
         """
         desk, asked = self._desk(ctx), params.notifications.resource_subscriptions or []
         if (request := ctx.request_id) is None:
@@ -158,13 +174,11 @@ class Agents:
         if len(asked) > updates.MOST:
             raise MCPError(types.INVALID_PARAMS, f"at most {updates.MOST} resources can be listened to at once")
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request}
-        honoured: dict[str, tuple[Any, str]] = {}
+        honoured: dict[str, tuple[updates.Find, str]] = {}
         for uri in dict.fromkeys(map(str, asked)):
-            try:
-                words = await resources.words_of(uri, desk, self._subscriptions)
-                honoured[uri] = words, await desk.cursor(words)
-            except Turned:
-                continue
+            find = partial(resources.words_of, uri, desk, self._subscriptions)
+            with suppress(Turned):
+                honoured[uri] = find, await desk.cursor(await find())
         granted = types.SubscriptionFilter(resource_subscriptions=list(honoured) or None)
         await ctx.session.send_notification(
             types.SubscriptionsAcknowledgedNotification(
@@ -178,11 +192,9 @@ class Agents:
                 notification = event_to_notification(ResourceUpdated(uri=uri), meta)
                 await ctx.session.send_notification(notification, related_request_id=request)
 
-            words, cursor = honoured[uri]
-            try:
-                await updates.watch(desk, words, cursor, tell)
-            except Turned:  # the key ended, or the daemon stops: so does this stream
-                group.cancel_scope.cancel()
+            find, cursor = honoured[uri]
+            with suppress(Turned):  # it was told; the others are watched on
+                await updates.watch(desk, find, cursor, tell)
 
         async with anyio.create_task_group() as group:
             for uri in honoured:
@@ -233,7 +245,7 @@ def _wrong(tool: tools.Tool, error: ValidationError) -> str:
         for one in error.errors(include_url=False, include_input=False)[:10]
     ]
     known = ", ".join(tool.takes.model_fields) or "none"
-    return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", 2000)
+    return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", _LONGEST)
 
 
 async def _or_error(asked: Any, uri: str = "") -> Any:

@@ -26,6 +26,8 @@ def _listed(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():  # 1e18
+        value = int(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -172,7 +174,8 @@ class Listed(BaseModel):
 
 
 class Subscriptions(BaseModel):
-    subscriptions: list[Listed]
+    subscriptions: list[Listed] = Field(description="Oldest first.")
+    omitted: int = Field(description="So many more do not fit into this answer.")
 
 
 class Events(BaseModel):
@@ -200,3 +203,4 @@ class Status(BaseModel):
 
 class Balances(BaseModel):
     wallets: list[dict[str, Any]] = Field(description="Balances are decimal texts in base units, beside `decimals`.")
+    omitted: int = Field(description="So many more do not fit into this answer: ask for some by address or chains.")

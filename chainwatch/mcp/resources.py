@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from chainwatch.mcp import arguments as given, told, tools
 from chainwatch.mcp.desk import Desk, Turned, Words
@@ -30,6 +30,7 @@ LONGEST: Final = 8192
 """Characters of an address."""
 
 _TAKEN: Final = ("filters", "types", "address", "chains", "token", "min_amount", "where")
+_MOST: Final = 100  # parameters of one address
 _WALLET: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 
 
@@ -63,6 +64,8 @@ class Listed(NamedTuple):
 
 async def listed(desk: Desk, subscriptions: Subscriptions) -> list[Listed]:
     """Those that the caller can read now, without having to fill in a template."""
+    if not desk.may("read"):
+        return []
     wallets: dict[str, str] = {}
     for wallet in await desk.wallets():
         wallets.setdefault(wallet["address"], wallet["name"] or wallet["address"])
@@ -84,10 +87,10 @@ async def words_of(uri: str, desk: Desk, subscriptions: Subscriptions) -> Words:
     if uri == STATUS:
         return {"types": ["chain_status", "source_status"]}
     if uri.startswith(SUBSCRIPTIONS):
-        return (await subscriptions.get(desk, uri.removeprefix(SUBSCRIPTIONS))).words
+        return (await subscriptions.get(desk, _rest(uri, SUBSCRIPTIONS))).words
     if uri.startswith(WALLETS):
         await _wallets(uri, desk)
-        return {"types": ["balance_changed", "wallet_status"], "address": [uri.removeprefix(WALLETS)]}
+        return {"types": ["balance_changed", "wallet_status"], "address": [_rest(uri, WALLETS)]}
     if uri.partition("?")[0] == STREAM:
         words = _query(uri)
         await desk.cursor(words)
@@ -110,9 +113,14 @@ async def read(uri: str, desk: Desk, subscriptions: Subscriptions) -> dict[str, 
 
 def _query(uri: str) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {}
-    for name, value in parse_qsl(urlsplit(uri).query, keep_blank_values=True, max_num_fields=100):
+    query = uri.partition("?")[2].partition("#")[0]
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST)
+    except ValueError:
+        raise Turned(f"{STREAM} takes at most {_MOST} parameters", "Several values of one go with commas.") from None
+    for name, value in pairs:
         if name not in _TAKEN:
-            raise Turned(f"{STREAM} has no parameter {name!r}", f"There is: {', '.join(_TAKEN)}.")
+            raise Turned(f"{STREAM} has no parameter {name[:80]!r}", f"There is: {', '.join(_TAKEN)}.")
         if value:
             words.setdefault(name, []).append(value)
     return words
@@ -120,13 +128,18 @@ def _query(uri: str) -> dict[str, list[str]]:
 
 async def _wallets(uri: str, desk: Desk) -> list[dict[str, Any]]:
     """The wallet on each of its chains."""
-    address = uri.removeprefix(WALLETS)
+    address = _rest(uri, WALLETS)
     found = [wallet for wallet in await desk.wallets() if wallet["address"].lower() == address.lower()]
     if not found or not _WALLET.fullmatch(address):
         raise Turned(
             f"No watched wallet has the address {address[:80]!r}", "Read the list of resources, or get_balances."
         )
     return [told.event(wallet) for wallet in found]
+
+
+def _rest(uri: str, start: str) -> str:
+    """What stands behind the start of an address, as it was before it was percent-encoded."""
+    return unquote(uri.removeprefix(start))
 
 
 def _unknown(uri: str) -> Turned:

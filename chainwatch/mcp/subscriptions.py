@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -32,16 +33,25 @@ class Subscriptions:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock`: Unix seconds."""
         self._clock = clock
+        self._opening: Counter[str] = Counter()  # of each caller, those that are not kept yet
 
     async def open(self, desk: Desk, words: Words, seconds: float) -> Standing:
         """A new one, from now on. `Turned` where its words mean nothing, or there are `MOST` already."""
         cursor = await desk.cursor(words)
-        if len(await self.all(desk)) >= MOST:
+        await self.all(desk)  # forgets those that have expired
+        # Nothing is waited for from here on to the count: a caller may open many at the same time.
+        if len(await desk.kept()) + self._opening[desk.caller] >= MOST:
             raise Turned(f"There are {MOST} subscriptions, as many as one may have", "Call unsubscribe for some.")
         now = self._clock()
         plain = {name: list(texts) for name, texts in words.items()}
         standing = Standing(f"sub_{secrets.token_hex(8)}", plain, cursor, now, now + seconds)
-        await desk.keep(standing)
+        self._opening[desk.caller] += 1
+        try:
+            await desk.keep(standing)
+        finally:
+            self._opening[desk.caller] -= 1
+            if not self._opening[desk.caller]:
+                del self._opening[desk.caller]
         return standing
 
     async def get(self, desk: Desk, name: str) -> Standing:

@@ -65,7 +65,9 @@ async def unsubscribe(call: Call, asked: given.Named) -> given.Unsubscribed:
 
 
 async def listed(call: Call, _: given.Nothing) -> given.Subscriptions:
-    return given.Subscriptions(subscriptions=[_listed(one) for one in await call.subscriptions.all(call.desk)])
+    found = [_listed(one) for one in await call.subscriptions.all(call.desk)]
+    kept = told.fitting([one.model_dump() for one in found])
+    return given.Subscriptions(subscriptions=found[:kept], omitted=len(found) - kept)
 
 
 async def wait(call: Call, asked: given.Wait) -> given.Waited:
@@ -133,7 +135,8 @@ async def balances(call: Call, asked: given.Whose) -> given.Balances:
             + (f" on {printable(', '.join(asked.chains), 80)}" if asked.chains else ""),
             f"There is: {', '.join(names[:20])}." if names else "No wallet is watched: the configuration names them.",
         )
-    return given.Balances(wallets=[told.event(wallet) for wallet in chosen])
+    shown, omitted = _fitting([told.event(wallet) for wallet in chosen])
+    return given.Balances(wallets=shown, omitted=omitted)
 
 
 # --- what they share ----------------------------------------------------------------------------------------------
@@ -141,14 +144,17 @@ async def balances(call: Call, asked: given.Whose) -> given.Balances:
 
 async def wait_for(desk: Desk, words: Words, cursor: str, seconds: float, limit: int) -> tuple[Page, bool]:
     """The next events behind the cursor, waited for; and whether none came in time."""
-    page = await take(desk, words, limit, cursor=cursor)
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
+    page = await take(desk, words, limit, cursor=cursor)
     while not page.events:
-        # What is gone is told at once, and so is that much of the log was looked at in vain: it goes on from there.
-        if page.truncated:
+        if page.truncated:  # what is gone is told at once
             return page, False
-        if not page.has_more:
+        if page.has_more:
+            # Much of the log was looked at in vain, and that takes its time: the next call goes on from there.
+            if clock() > until:
+                return page, True
+        else:
             arrived, behind = await desk.wait(words, page.cursor, max(0.0, until - clock()))
             if not arrived:
                 return page._replace(cursor=behind), True
@@ -173,6 +179,12 @@ async def newest(desk: Desk, words: Words, limit: int) -> Page:
     events = [told.event(event) for event in page.events]
     kept = told.fitting(events[::-1])
     return page._replace(events=events[len(events) - kept :], truncated=page.truncated or kept < len(events))
+
+
+def _fitting(shown: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """As many of them as an answer holds, and how many are left out."""
+    kept = told.fitting(shown)
+    return shown[:kept], len(shown) - kept
 
 
 def resource_of(subscription: str) -> str:

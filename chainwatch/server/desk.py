@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -37,8 +38,10 @@ _KEPT: Final = ("mcp/", "mcp0")  # "0" is the character behind "/"
 class Shelf:
     """The subscriptions of all callers: in memory as they are on disk, and on disk first."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: Unix seconds."""
         self._log = log
+        self._clock = clock
         self._kept: dict[tuple[str, str], Standing] = {}
 
     async def load(self) -> None:
@@ -48,18 +51,32 @@ class Shelf:
             self._kept[owner, name] = msgspec.json.decode(value, type=Standing)
 
     async def put(self, owner: str, standing: Standing) -> None:
+        """Keep it; those that have expired go, of whoever does not come back too: their key may be revoked."""
+        now = self._clock()
+        gone = [whose for whose, one in self._kept.items() if one.expires <= now and whose != (owner, standing.id)]
+        put = Put(_key(owner, standing.id), msgspec.json.encode(standing))
         with durably():
-            await self._log.append((), [Put(f"mcp/{owner}/{standing.id}", msgspec.json.encode(standing))])
+            await self._log.append((), [put, *(_drop(*whose) for whose in gone)])
         self._kept[owner, standing.id] = standing
+        for whose in gone:
+            self._kept.pop(whose, None)
 
     async def drop(self, owner: str, name: str) -> None:
-        key = f"mcp/{owner}/{name}"
         with durably():
-            await self._log.append((), [Drop(key, f"{key}\0")])
+            await self._log.append((), [_drop(owner, name)])
         self._kept.pop((owner, name), None)
 
     def of(self, owner: str) -> list[Standing]:
         return [standing for (whose, _), standing in self._kept.items() if whose == owner]
+
+
+def _key(owner: str, name: str) -> str:
+    return f"mcp/{owner}/{name}"
+
+
+def _drop(owner: str, name: str) -> Drop:
+    key = _key(owner, name)
+    return Drop(key, f"{key}\0")
 
 
 class Desk:
