@@ -59,8 +59,9 @@ async def read(log: Log, page: Page) -> Found:
         start = resume(str(page.cursor), identity=log.identity, oldest=log.oldest, head=log.head)
     else:
         start = await begin(log, page.start, page.wanted)
-    truncated = start.gap is not None or (page.cursor is None and page.start.last is None and start.after < log.oldest)
-    truncated = truncated and log.oldest > 1
+    # What stood behind a cursor that this log cannot go on from (another log's, say) is not here.
+    truncated = start.gap is not None and (page.cursor is not None or log.oldest > 1)
+    truncated |= page.cursor is None and page.start.last is None and log.oldest > max(1, start.after)
     end = log.head
     if page.until is not None:
         end = max(start.after, min(end, await log.since(page.until)))
