@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import urllib.request
 
 import pytest
+from served import serving, tell
 from terminal import Terminal
 
 TAIL = [sys.executable, "-m", "chainwatch", "tail"]
@@ -19,25 +17,8 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
-    """The address of a daemon that follows no chain: it tells what it is sent."""
-    folder = tmp_path_factory.mktemp("daemon")
-    (folder / "chainwatch.toml").write_text(f'[server]\nport = 0\n[log]\npath = "{folder}/events.db"\n')
-    serve = [sys.executable, "-m", "chainwatch", "-c", str(folder / "chainwatch.toml"), "serve"]
-    with (
-        (folder / "stderr").open("w") as stderr,
-        subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
-        line = process.stdout.readline()
-        assert line.startswith("listening on "), (folder / "stderr").read_text()
-        yield line.removeprefix("listening on ").strip()
-        process.terminate()
-
-
-def tell(url: str, **data: object) -> None:
-    request = urllib.request.Request(f"{url}/events/deploy", json.dumps(data).encode())
-    request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 201
+    with serving(tmp_path_factory.mktemp("daemon")) as url:
+        yield url
 
 
 def tail(url: str, *arguments: str, **environ: str) -> Terminal:
