@@ -39,6 +39,7 @@ from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
 from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
+from chainwatch.webhooks import Configured, Webhooks, configured
 from chainwatch.wiring import demonstration
 
 
@@ -100,11 +101,12 @@ async def _serve(settings: Settings, load: Load, *, source: str | None, demo: bo
         present = Present(log)
         following = await Following.resume(settings, log, present)
         await stack.enter_async_context(following.running(stop))
-        await stack.enter_async_context(_listening(following, log, hub, present, keys, insecure=insecure))
+        webhooks = await stack.enter_async_context(_listening(following, log, hub, present, keys, insecure=insecure))
 
         def applied(settings: Settings) -> None:
             hub.heartbeat = settings.server.heartbeat
             descriptors.check(settings.server.max_connections)
+            webhooks.take_up(_called(following, log))
 
         await stack.enter_async_context(hangups.reloading(load, following, keys.look, applied))
         await stop.wait()
@@ -120,32 +122,31 @@ async def _listening(
     keys: Watch,
     *,
     insecure: bool,
-) -> AsyncIterator[None]:
-    """The server, while inside. `ChainwatchError` where the address cannot be had."""
+) -> AsyncIterator[Webhooks]:
+    """The server, while inside, and who is called. `ChainwatchError` where the address cannot be had."""
     server = following.settings.server
     sessions = Sessions(Access(keys.ring), hub)
-    app = build_app(
-        Context(
-            log=log,
-            hub=hub,
-            followers=Followers(log),
-            present=present,
-            version=__version__,
-            started=time.time(),
-            settings=lambda: following.settings.server,
-            sessions=sessions,
-            gate=Gate(lambda: following.settings.server),
-            vocabulary=_vocabulary(lambda: following.settings, log),
-            chains=following.chains,
-            sources=following.sources,
-            wallets=following.wallets,
-            mcp_events=following.settings.mcp.events,
-        )
+    context = Context(
+        log=log,
+        hub=hub,
+        followers=Followers(log),
+        present=present,
+        version=__version__,
+        started=time.time(),
+        settings=lambda: following.settings.server,
+        sessions=sessions,
+        gate=Gate(lambda: following.settings.server),
+        vocabulary=_vocabulary(lambda: following.settings, log),
+        chains=following.chains,
+        sources=following.sources,
+        wallets=following.wallets,
+        mcp_events=following.settings.mcp.events,
     )
-    runner = build_runner(app)
+    runner = build_runner(build_app(context))
     await runner.setup()
     watching = asyncio.create_task(keys.run(sessions.change), name="keys")
     try:
+        await context.webhooks.configure(_called(following, log))
         site = web.TCPSite(runner, server.host, server.port, backlog=4096)
         try:
             await site.start()
@@ -161,10 +162,15 @@ async def _listening(
             told.warning("everyone who can reach this address can read and publish everything", host=host)
         # The one line on stdout: scripts wait for it.
         print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201
-        yield
+        yield context.webhooks
     finally:
         watching.cancel()
         await runner.cleanup()
+
+
+def _called(following: Following, log: Log) -> Configured:
+    """The webhooks of the configuration."""
+    return configured(following.settings.webhooks, following.keys, log, int(time.time() * 1000))
 
 
 def _vocabulary(settings: Callable[[], Settings], log: Log) -> Callable[[], Vocabulary]:

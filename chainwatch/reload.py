@@ -2,8 +2,8 @@
 What a configuration that was read again changes in a daemon that runs. Pure: settings before, settings now, and what is
 to be done and said.
 
-    applied at once    wallets, tokens, prices, chains with all that is set of them, whole chains that come and go; the
-                       limits of the server, for what comes next
+    applied at once    wallets, tokens, prices, webhooks, chains with all that is set of them, whole chains that come
+                       and go; the limits of the server, for what comes next
     needs a restart    where it listens, the log, and another chain id under a name that the log knows: what runs stays
                        as it is
 
@@ -31,7 +31,7 @@ _OF_ITS_LOG: Final = "chain_id"
 _NO_VALUE: Final = frozenset({"endpoints_file"})
 """Keys that say where a value is, and not what it is: a value that is now elsewhere is the same."""
 
-Kind = Literal["wallet", "token", "price", "chain", "server"]
+Kind = Literal["wallet", "token", "price", "webhook", "chain", "server"]
 How = Literal["added", "removed", "changed"]
 
 
@@ -130,6 +130,7 @@ def compare(
             *_things("wallet", _named_wallets(before, settings), _named_wallets(settings, settings)),
             *_things("token", _named_tokens(before), _named_tokens(settings)),
             *_things("price", _named_prices(before, ()), _named_prices(settings, rotated)),
+            *_things("webhook", _named_webhooks(before, ()), _named_webhooks(settings, rotated)),
             *(
                 Change("server", "changed", key)
                 for key in sorted(_differing(_fields(before.server), _fields(settings.server)))
@@ -233,6 +234,16 @@ def _named_prices(settings: Settings, rotated: Collection[str]) -> _Things:
             _price(price, rotated),
         )
         for price in settings.prices
+    }
+
+
+def _named_webhooks(settings: Settings, rotated: Collection[str]) -> _Things:
+    return {
+        webhook.name: (
+            webhook.name,
+            _fields(webhook) | ({"secret": "another"} if webhook.secret_file in rotated else {}),
+        )
+        for webhook in settings.webhooks
     }
 
 

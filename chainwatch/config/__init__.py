@@ -17,6 +17,7 @@ from chainwatch.config.model import (
     vocabulary,
 )
 from chainwatch.config.prices import PriceSettings
+from chainwatch.config.webhooks import WebhookSettings
 
 __all__ = [
     "ChainSettings",
@@ -27,6 +28,7 @@ __all__ = [
     "Settings",
     "TokenSettings",
     "WalletSettings",
+    "WebhookSettings",
     "api_keys",
     "find",
     "load",

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chainwatch.config.values import Wrong
+from chainwatch.config.values import Wrong, secret
 from chainwatch.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -39,8 +39,18 @@ def read_key(path: str) -> str:
     return text
 
 
+def read_secret(path: str) -> str:
+    """The secret of a webhook in that file. `Wrong` where there is none."""
+    text = read_key(path)
+    secret(text)
+    return text
+
+
 def api_keys(settings: Settings) -> dict[str, str]:
-    """The keys by the path of their file. `ConfigError` where one is gone since the settings were read."""
+    """
+    The API keys, and the secrets of webhooks, by the path of their file. `ConfigError` where one is gone since the
+    settings were read.
+    """
     found: dict[str, str] = {}
     problems: list[Problem] = []
     for index, price in enumerate(settings.prices):
@@ -49,8 +59,14 @@ def api_keys(settings: Settings) -> dict[str, str]:
                 found[price.api_key_file] = read_key(price.api_key_file)
             except Wrong as wrong:
                 problems.append(Problem(f"prices[{index}].api_key_file", str(wrong), wrong.hint))
+    for index, webhook in enumerate(settings.webhooks):
+        try:
+            found[webhook.secret_file] = read_secret(webhook.secret_file)
+        except Wrong as wrong:
+            problems.append(Problem(f"webhooks[{index}].secret_file", str(wrong), wrong.hint))
     if problems:
-        raise ConfigError("an API key cannot be read", problems, hint="nothing was started")
+        what = "the secret of a webhook" if problems[0].key.startswith("webhooks") else "an API key"
+        raise ConfigError(f"{what} cannot be read", problems, hint="nothing was started")
     return found
 
 

@@ -109,12 +109,12 @@ _ALL: Final = (
     ),
 )  # fmt: skip
 
-CHAINS: Final[Mapping[str, Known]] = {chain.name: chain for chain in _ALL}
+CHAINS: Final[dict[str, Known]] = {chain.name: chain for chain in _ALL}
 
 
 def by_id(chain_id: int) -> Known | None:
     """The one of that id."""
-    return next((chain for chain in _ALL if chain.chain_id == chain_id), None)
+    return next((chain for chain in CHAINS.values() if chain.chain_id == chain_id), None)
 
 
 def token_tables(chain: str, known: Known) -> list[dict[str, Any]]:

@@ -19,10 +19,11 @@ from pydantic import ValidationError
 from chainwatch.config.explain import did_you_mean, explain
 from chainwatch.config.keys import read_key
 from chainwatch.config.known import CHAINS, token_tables
-from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path
+from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path, vocabulary
 from chainwatch.config.places import line_of, lines as places_of
 from chainwatch.config.references import check_references
 from chainwatch.config.values import Wrong
+from chainwatch.config.webhooks import check_files, check_words
 from chainwatch.errors import ConfigError, Problem
 from chainwatch.text import printable
 
@@ -109,6 +110,8 @@ def loaded(
         settings = Settings.model_validate(data)
     except ValidationError as error:
         problems = [*explain(error, places), *problems]
+    else:
+        problems += check_words(settings.webhooks, vocabulary(settings))
     lines = places_of(text)
     if problems:
         problems = sorted((_placed(problem, lines) for problem in problems), key=lambda problem: problem.line or 0)
@@ -188,6 +191,10 @@ def _resolve_paths(data: Data, base: Path, environ: Mapping[str, str]) -> None:
     for _, price in _tables(data, "prices"):
         if isinstance(written := price.get("api_key_file"), str) and written:
             price["api_key_file"] = str(_expand(written, base, environ))
+    for _, webhook in _tables(data, "webhooks"):
+        for key in ("secret_file", "ca_file"):
+            if isinstance(written := webhook.get(key), str) and written:
+                webhook[key] = str(_expand(written, base, environ))
 
 
 def _read_endpoints_files(
@@ -232,6 +239,9 @@ def _check_key_files(data: Data) -> Iterable[Problem]:
                 read_key(written)
             except Wrong as wrong:
                 yield Problem(f"prices[{index}].api_key_file", str(wrong), wrong.hint)
+    for index, webhook in _tables(data, "webhooks"):
+        for key, found in check_files(webhook.get("secret_file"), webhook.get("ca_file")):
+            yield Problem(f"webhooks[{index}].{key}", str(found), found.hint)
 
 
 # --- variables and flags ------------------------------------------------------------------------------------------

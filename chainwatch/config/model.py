@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 from chainwatch.config import values
 from chainwatch.config.prices import PriceSettings
 from chainwatch.config.section import Address, ChainName, Duration, Endpoint, Label, Section, Size, Which
+from chainwatch.config.webhooks import WebhookSettings
 from chainwatch.event import NATIVE
 from chainwatch.filter import Vocabulary
 
@@ -288,6 +289,11 @@ class Settings(Section):
     prices: tuple[PriceSettings, ...] = Field(
         default=(), description="A price to follow: told by a Chainlink feed on a chain, or asked for over HTTP."
     )
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        default=(),
+        description="An address that is called with each event that matches, in order and at least once. What its "
+        "receiver does not take waits in the log, and after three days it is a dead letter.",
+    )
     mcp: McpSettings = Field(default_factory=McpSettings, description="AI agents, which connect at /mcp.")
 
     @property
@@ -316,7 +322,7 @@ def vocabulary(settings: Settings) -> Vocabulary:
 TABLES: Final[dict[str, Any]] = {
     "server": ServerSettings, "log": LogSettings, "chains": ChainSettings,
     "wallets": WalletSettings, "tokens": TokenSettings, "prices": PriceSettings,
-    "mcp": McpSettings,
+    "webhooks": WebhookSettings, "mcp": McpSettings,
 }  # fmt: skip
 """The model of each table, by its name in the file."""
 

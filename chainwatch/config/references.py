@@ -22,6 +22,7 @@ def check_references(data: Data) -> Iterator[Problem]:
     chains = [table["name"] for _, table in _tables(data, "chains") if isinstance(table.get("name"), str)]
     yield from _unique(data, "chains", "name", ("name",))
     yield from _unique(data, "wallets", "name", ("name",))
+    yield from _unique(data, "webhooks", "name", ("name",))
     yield from _unique(data, "tokens", "address", ("chain", "address"))
     for index, wallet in _tables(data, "wallets"):
         given = wallet.get("chains")

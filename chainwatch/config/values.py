@@ -7,6 +7,7 @@ never repeats an endpoint: its path and query are where providers put their keys
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from decimal import Decimal
@@ -33,6 +34,7 @@ _BYTES: Final = {"b": 1} | {
 _ADDRESS: Final = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _CHAIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PERCENT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,12})?) ?%")
+_HOOK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCHEMES: Final = ("ws", "wss", "http", "https")
 
 
@@ -162,6 +164,59 @@ def label(value: object) -> str:
     if SHAPE.fullmatch(value.upper().lower()):
         raise Wrong("looks like an API key", "if it is one, revoke it: chainwatch keys revoke; a name is another")
     return value
+
+
+def hook_name(value: object) -> str:
+    """A webhook's name stands in URLs."""
+    if not isinstance(value, str) or not _HOOK_NAME.fullmatch(value):
+        raise Wrong("is no name for a webhook", "up to 64 letters, digits, dots, - and _, the first no sign")
+    return value
+
+
+def receiver(value: object) -> str:
+    """The URL of a webhook. The message says which part is wrong and shows none of it: its path may be a secret."""
+    if not isinstance(value, str) or len(value) > 2048 or " " in value or not value.isprintable():
+        raise Wrong("is no URL", "write it as https://host/path")
+    try:
+        parts = urlsplit(value)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.scheme.lower() != "https":
+        raise Wrong("is no URL of a receiver", "write it as https://host/path")
+    if parts.username is not None or parts.password is not None or "#" in value:
+        raise Wrong("has a user, a password or a fragment", "a receiver knows us by the signature of each request")
+    return value
+
+
+def secret(text: str) -> bytes:
+    """The key in the secret of a webhook (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
+    except ValueError:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise Wrong("is no secret of a webhook", "whsec_ and 24 to 64 random bytes in base64")
+    return key
+
+
+def words(value: object) -> tuple[str, ...]:
+    """One text, or a list of them."""
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(word, str) and word for word in found):
+        raise Wrong("is no text and no list of texts", 'write it as "…" or ["…", "…"]')
+    return tuple(found)
+
+
+def since(value: object) -> str:
+    """`now`, `earliest`, or a duration."""
+    if value in ("now", "earliest"):
+        return str(value)
+    try:
+        duration(value if isinstance(value, str) else None)
+    except Wrong:
+        raise Wrong("is no place to begin", '"now", "earliest", or how long ago: "1h"') from None
+    return str(value)
 
 
 def percent(value: object) -> Decimal:

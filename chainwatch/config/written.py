@@ -19,7 +19,8 @@ LONGEST: Final = 100
 _READERS: Final = {
     values.duration: "duration", values.size: "size", values.percent: "percentage", values.address: "address",
     values.file: "path", values.start: '"latest" or whole number',
-    values.endpoint: "URL", values.web_address: "URL",
+    values.endpoint: "URL", values.web_address: "URL", values.receiver: "URL",
+    values.words: "text or texts", values.hook_name: "text", values.since: "text",
 }  # fmt: skip
 _PLAIN: Final = {bool: "true or false", int: "whole number", str: "text", Path: "path"}
 _SEVERAL: Final = {"whole number": "whole numbers", "URL": "URLs", "address": "addresses"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from aiohttp import web
 from prometheus_client import PlatformCollector, ProcessCollector, exposition
@@ -34,6 +34,7 @@ from chainwatch.server.principal import Principal
 from chainwatch.stream.follow import State
 from chainwatch.stream.meter import Meter
 from chainwatch.stream.stream import Place
+from chainwatch.webhooks import Fault, Status
 
 CHAIN_STATES: Final = ("connecting", "connected", "syncing", "degraded", "stalled", "disconnected", "halted")
 SOURCE_STATES: Final = ("starting", "ok", "limited", "failing")
@@ -115,6 +116,7 @@ class Everything(Collector):
             return
         yield from self._of_log()
         yield from self._of_streams()
+        yield from _of_webhooks(context.webhooks.stats())
         yield from self._of_connections()
         for collector in _PROCESS:
             yield from collector.collect()
@@ -180,6 +182,17 @@ class Everything(Collector):
             answers.update({("", str(status)): count for status, count in server.unreadable.items()})
         told = "Answers begun, by route and status; no route: nothing is there, or the request could not be read."
         yield counter("http_answers", told, ["route", "code"], answers.items())
+
+
+def _of_webhooks(found: Mapping[str, Any]) -> Iterator[Metric]:
+    yield gauge("webhooks", "Webhooks, by how they stand.", ["state"], _all(get_args(Status), found["states"]))
+    yield single("webhook_lag_events", "Events of the log behind which the last of them is.", found["lag"])
+    told = "Requests of webhooks with events, by what came of them."
+    results = [(["accepted"], found["accepted"]), (["failed"], found["failed"])]
+    yield counter("webhook_deliveries", told, ["result"], results)
+    told = "Requests of webhooks that were not accepted, challenges and tests too, by reason."
+    yield counter("webhook_faults", told, ["reason"], _all(get_args(Fault), found["faults"]))
+    yield total("webhook_dead_letters", "Events that were given up.", found["dead_letters"])
 
 
 def _of_chains(chains: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -56,6 +56,7 @@ def snapshot(context: Context, principal: Principal) -> dict[str, Any]:
             "list": [describe(one, log.head, hub.now(), names) for one in all_of_them[:LISTED]],
         },
         "connections": {"open": gate.taken, "refused": gate.refused} if principal.may("admin") else None,
+        "webhooks": context.webhooks.stats() if principal.may("admin") else None,
         "log": {
             "identity": log.identity,
             "oldest": log.oldest,

@@ -12,13 +12,14 @@ kept; `courier` is the task of one webhook; `house` has them all, and is what th
 """
 
 from chainwatch.webhooks.caller import Caller, Trust
+from chainwatch.webhooks.configured import Configured, configured
 from chainwatch.webhooks.delivery import Fault, Reply
 from chainwatch.webhooks.house import TooMany, TooOften, Webhooks, place_of
 from chainwatch.webhooks.kept import MOST, NAME, OPERATOR, Letter, Purpose
-from chainwatch.webhooks.register import Webhook
+from chainwatch.webhooks.register import Status, Webhook
 from chainwatch.webhooks.terms import Terms, Withdrawn, Words
 
 __all__ = [
-    "MOST", "NAME", "OPERATOR", "Caller", "Fault", "Letter", "Purpose", "Reply", "Terms", "TooMany", "TooOften",
-    "Trust", "Webhook", "Webhooks", "Withdrawn", "Words", "place_of",
+    "MOST", "NAME", "OPERATOR", "Caller", "Configured", "Fault", "Letter", "Purpose", "Reply", "Status", "Terms",
+    "TooMany", "TooOften", "Trust", "Webhook", "Webhooks", "Withdrawn", "Words", "configured", "place_of",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -147,7 +148,7 @@ class Caller:
             data=body,
             headers={"Host": target.authority, **headers},
             server_hostname=target.host.rstrip("."),
-            ssl=_context(trust.ca_file),
+            ssl=_trusting(trust.ca_file),
             allow_redirects=False,
             max_line_size=_BODY,
             max_field_size=_BODY,
@@ -158,8 +159,12 @@ class _Refused(Exception):
     """The name has an address that may not be called, or none."""
 
 
+def _trusting(ca_file: str | None) -> ssl.SSLContext:
+    return _context(ca_file, Path(ca_file).stat().st_mtime_ns if ca_file is not None else 0)
+
+
 @lru_cache(maxsize=64)
-def _context(ca_file: str | None) -> ssl.SSLContext:
+def _context(ca_file: str | None, _changed: int) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import msgspec
 import structlog
 
-from chainwatch.errors import LogError
+from chainwatch.errors import LogError, UsageError
 from chainwatch.event import rfc3339
 from chainwatch.filter import Filter
 from chainwatch.log import Cursor, parse_cursor
@@ -286,14 +286,19 @@ class Courier:
         """Make a request."""
         purpose, now = self.webhook.purpose, self._means.now()
         headers = signing.headers(message, now // 1000, body, purpose.secrets(now))
-        reply = await self._means.caller.call(
-            target.parse(purpose.url, private=purpose.trust.private),
-            {**purpose.headers, **headers},
-            body,
-            trust=purpose.trust,
-            attempt=attempt,
-            challenge=challenge,
-        )
+        try:
+            receiver = target.parse(purpose.url, private=purpose.trust.private)
+        except UsageError:  # of the configuration, which allows no private address
+            reply = Reply(fault="address_refused")
+        else:
+            reply = await self._means.caller.call(
+                receiver,
+                {**purpose.headers, **headers},
+                body,
+                trust=purpose.trust,
+                attempt=attempt,
+                challenge=challenge,
+            )
         self.webhook.last, self.webhook.last_at = reply, self._means.now()
         if reply.fault is not None:
             self._means.counts[f"fault:{reply.fault}"] += 1

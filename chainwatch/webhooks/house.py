@@ -15,6 +15,7 @@ from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
 from chainwatch.webhooks import courier, kept, signing, target
 from chainwatch.webhooks.caller import Caller
+from chainwatch.webhooks.configured import Configured
 from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
@@ -240,7 +241,12 @@ class Webhooks:
 
     # --- for the operator ---------------------------------------------------------------------------------------------
 
-    async def configure(self, purposes: Mapping[str, tuple[Purpose, Callable[[], Awaitable[int]]]]) -> None:
+    def take_up(self, purposes: Configured) -> None:
+        """The same while it runs, and beside everything else: the configuration, and the words in it, are others."""
+        self.recheck()
+        self._spawn(self.configure(purposes), "webhooks: configure")
+
+    async def configure(self, purposes: Configured) -> None:
         """
         These are the operator's webhooks from now on, by name, with where a new one begins. One that was there goes on
         where it is; one that is not named any more is forgotten.

@@ -9,19 +9,17 @@ receiver knows what it has already.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
 from typing import Final
 
+from chainwatch.config import values
+from chainwatch.config.values import Wrong
 from chainwatch.errors import UsageError
 
 PREFIX: Final = "whsec_"
-SHORTEST: Final = 24
-LONGEST: Final = 64
-"""Bytes of a secret."""
 _FRESH: Final = 32  # bytes of one that is made here
 
 
@@ -33,15 +31,10 @@ def new_secret() -> str:
 def check_secret(text: str) -> str:
     """The secret, as it is. `UsageError`, which does not repeat it, where it is none."""
     try:
-        key = _key(text) if text.startswith(PREFIX) else b""
-    except (ValueError, binascii.Error):
-        key = b""
-    if not SHORTEST <= len(key) <= LONGEST:
-        raise UsageError(
-            "this is no secret of a webhook",
-            parameter="secret",
-            hint=f"{PREFIX} and {SHORTEST} to {LONGEST} random bytes in base64; without one, one is made",
-        )
+        values.secret(text)
+    except Wrong as wrong:
+        hint = f"{wrong.hint}; without one, one is made"
+        raise UsageError("this is no secret of a webhook", parameter="secret", hint=hint) from None
     return text
 
 
@@ -59,8 +52,4 @@ def headers(message: str, timestamp: int, body: bytes, keys: Iterable[str]) -> d
 
 
 def _signature(secret: str, signed: bytes) -> str:
-    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode()
-
-
-def _key(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    return "v1," + base64.b64encode(hmac.digest(values.secret(secret), signed, hashlib.sha256)).decode()
