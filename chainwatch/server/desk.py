@@ -155,8 +155,11 @@ class Desk:
         if start.gap is not None:
             return True, cursor
         arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        came = False
 
         def take(given: Given) -> None:
+            nonlocal came
+            came = True
             if not arrived.done():
                 arrived.set_exception(given) if isinstance(given, Exception) else arrived.set_result(True)
 
@@ -175,7 +178,8 @@ class Desk:
                 async with asyncio.timeout(seconds):
                     await arrived
         except TimeoutError:
-            return False, follower.cursor
+            # What came in the same moment as the end is not to be missed: the follower's cursor is behind it.
+            return (True, cursor) if came else (False, follower.cursor)
         finally:
             follower.close()
         return True, cursor
