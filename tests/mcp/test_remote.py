@@ -12,7 +12,7 @@ import pytest
 from anvil import free_port
 from proxy import Proxy
 from server import house as houses
-from server.house import ALICE, BOB, USDC, House, block, transfer
+from server.house import ALICE, BOB, House, block, transfer
 from server.test_access import key, text
 from sse_server import SseServer
 
@@ -26,8 +26,8 @@ from chainwatch.server.publish import PUBLISHER
 
 READER, SENDER = key("reader"), key("sender", can="read,send")
 WALLET = {
-    "chain": "ethereum", "address": ALICE, "name": "treasury", "state": "watching", "block_number": 7, "block_hash": "0x7",
-    "balances": [{"token": "ETH", "token_address": None, "decimals": 18, "balance": "5"}],
+    "chain": "ethereum", "address": ALICE, "name": "treasury", "state": "watching",
+    "block_number": 7, "block_hash": "0x7", "balances": [{"token": "ETH", "token_address": None, "decimals": 18, "balance": "5"}],
 }  # fmt: skip
 CHAIN = {"name": "ethereum", "state": "connected", "ready": True, "head": 7, "lag_seconds": 1.5, "endpoints": []}
 
@@ -160,9 +160,8 @@ async def test_an_event_that_comes_as_a_wait_ends_is_not_missed(house):
     for desk in (over_http(house), own(house)):
         for number in range(20):
             cursor = await desk.cursor({})
-            waiting = asyncio.create_task(desk.wait({}, cursor, number / 1000))
             await house.tell(block(number))
-            _, behind = await waiting
+            _, behind = await desk.wait({}, cursor, number / 10_000)
             page = await desk.page({}, 10, cursor=behind)
             assert [event["data"]["number"] for event in page.events] == [number]
 
@@ -255,7 +254,7 @@ async def test_what_is_no_daemon_is_said_to_be_none(body):
     async with server:
         desk = remote.Desk(server.url)
         for asked in (desk.page({}, 1), desk.status(), desk.wallets()):
-            with pytest.raises(Turned, match="sent what no daemon sends|answers"):
+            with pytest.raises(Turned, match=r"sent what no daemon sends|answers"):
                 await asked
 
 
