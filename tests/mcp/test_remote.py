@@ -26,8 +26,8 @@ from chainwatch.server.publish import PUBLISHER
 
 READER, SENDER = key("reader"), key("sender", can="read,send")
 WALLET = {
-    "chain": "ethereum", "address": ALICE, "name": "treasury", "state": "watching",
-    "block_number": 7, "block_hash": "0x7", "balances": [{"token": "ETH", "token_address": None, "decimals": 18, "balance": "5"}],
+    "chain": "ethereum", "address": ALICE, "name": "treasury", "state": "watching", "block_number": 7,
+    "block_hash": "0x7", "balances": [{"token": "ETH", "token_address": None, "decimals": 18, "balance": "5"}],
 }  # fmt: skip
 CHAIN = {"name": "ethereum", "state": "connected", "ready": True, "head": 7, "lag_seconds": 1.5, "endpoints": []}
 
