@@ -21,7 +21,7 @@ def monitor(ctx: typer.Context, url: Url = HERE, key: Key = None) -> None:
     """
     frame: Frame = ctx.obj or Frame()
     _need_terminal()
-    if frame.color != "auto":
+    if frame.color != "auto" or not os.environ.get("NO_COLOR"):
         os.environ.pop("NO_COLOR", None)
     if frame.color == "never":
         os.environ["NO_COLOR"] = "1"

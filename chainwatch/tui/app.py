@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.filter import LineFilter, NoColor
 
 from chainwatch.errors import ChainwatchError
 from chainwatch.tui import dialogs, tables
@@ -104,6 +105,10 @@ class Monitor(App[None]):
         self._prompt = Prompt(self._known)
         self._told: object = None
         self._second = 0
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Where colours are not wanted there are none: Textual would make greys of them."""
+        return [NoColor()] if self.no_color else super().get_line_filters()
 
     def compose(self) -> ComposeResult:
         yield self._header

@@ -32,7 +32,7 @@ class EventList(Listing):
     def paint(self) -> None:
         """Draw it anew where something changed."""
         view = self._model.view
-        now = (view.ring.first, view.ring.end, view.follows, view.paused, self._model.filter)
+        now = (view.ring.first, view.ring.end, view.follows, view.paused, self._model.filter, self._model.stream)
         if now != self._drawn:
             self._drawn = now
             self.refresh()
@@ -51,6 +51,8 @@ class EventList(Listing):
             cells.append(Cell(f"‖ paused, {view.new:,} new ", "warn"))
         elif not view.follows:
             cells.append(Cell(f"↑ scrolled, {view.new:,} new, End follows ", "warn"))
+        elif model.stream.state in ("lost", "refused"):
+            cells.append(Cell("✖ waiting for the daemon ", "warn"))
         else:
             cells.append(Cell("↓ following ", "dim"))
         return cells

@@ -57,7 +57,7 @@ class Header(Widget):
 
     def _second(self, now: float, width: int) -> tuple[list[Cell], list[Cell]]:
         model, vitals = self._model, self._model.vitals
-        left = [Cell(" cursor ", "dim"), Cell(fit(drawable(model.cursor or "-", 40), max(18, len(model.cursor))))]
+        left = [Cell(" cursor ", "dim"), Cell(fit(drawable(model.cursor or "-", 64), 22))]
         if vitals is None:
             return left, []
         p50, p99 = (milliseconds(vitals.latency("arrival_to_socket", share)) for share in ("p50", "p99"))
@@ -78,12 +78,13 @@ def _standing(model: Model, now: float) -> list[Cell]:
         return cells + [Cell(f"  ▲ {drawable(one.name, 16)} {drawable(one.state, 16)}", "warn") for one in worst[:1]]
     if link.state == "connecting":
         return [Cell("◌ connecting", "accent")]
-    return [Cell(f"✖ {link.state}", "bad"), Cell(f"  {_why(link, now)}", "warn")]
+    return [Cell(f"✖ {link.state}", "bad"), Cell(f"  {_why(link, model.url, now)}", "warn")]
 
 
-def _why(link: Link, now: float) -> str:
+def _why(link: Link, url: str, now: float) -> str:
     again = f"again in {max(0.0, link.retry_at - now):.0f}s" if link.retry_at else ""
-    return "; ".join(part for part in (again, drawable(link.reason, 120)) if part)
+    reason = link.reason.rpartition(f"{url}: ")[2]  # the address stands beside it
+    return "; ".join(part for part in (again, drawable(reason, 120)) if part)
 
 
 class Keys(Widget):

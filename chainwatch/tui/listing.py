@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -112,7 +113,7 @@ class Listing(Widget, can_focus=True):
 
     def _title(self, width: int) -> Strip:
         cells = self.title()
-        used = sum(len(cell.text) for cell in cells)
+        used = sum(cell_len(cell.text) for cell in cells)
         return strip([*cells, Cell("─" * max(0, width - used), "dim")], width)
 
     def _bar(self, y: int) -> Cell:

@@ -20,6 +20,7 @@ from chainwatch.tui.vitals import Chain, Endpoint, Listener
 
 SPARK: Final = 16
 """Columns of a sparkline."""
+UNKNOWN: Final = "nothing is known yet"
 
 
 class Column(NamedTuple):
@@ -123,7 +124,7 @@ def chains(model: Model, order: str, _now: float) -> Table:
         newest = max((one.head for one in chain.endpoints if one.head is not None), default=None)
         ranked = sorted(chain.endpoints, key=lambda one: -(one.rtt_p50_seconds or 0) if order == "RTT" else 0)
         rows += [_endpoint(one, chain, newest, model, last=one is ranked[-1]) for one in ranked]
-    return Table(str(len(known)), _CHAINS, tuple(rows), "no chain is followed")
+    return Table(str(len(known)), _CHAINS, tuple(rows), "no chain is followed" if model.vitals else UNKNOWN)
 
 
 def _chain(chain: Chain, model: Model) -> Row:
@@ -195,7 +196,7 @@ def streams(model: Model, order: str, _now: float) -> Table:
     }
     rows = tuple(_stream(one, model) for one in sorted(open_.list if open_ else (), key=keys[order]))
     about = f"{open_.open:,} of {open_.max:,}" if open_ else ""
-    return Table(about, _STREAMS, rows, "nobody listens")
+    return Table(about, _STREAMS, rows, "nobody listens" if open_ else UNKNOWN)
 
 
 def _stream(one: Listener, model: Model) -> Row:
@@ -255,9 +256,9 @@ def held(model: Model, order: str, now: float) -> Table:
         if source.state != "ok" or not any(word in source.name for word in told):
             cells = (Cell(source.name), Cell(source.price or "-"), Cell(""), Cell(""), Cell(""), state(source.state))
             rows.append(_row(*cells, about={"source": source.name, "state": source.state, "reason": source.reason}))
-    for wallet in sorted(model.wallets, key=lambda one: (one.name, one.chain, one.address)):
+    for wallet in sorted(model.wallets, key=lambda one: (not one.name, one.name, one.chain, one.address)):
         rows += _wallet(wallet, several=len({one.chain for one in model.wallets}) > 1)
-    return Table("", _HELD, tuple(rows), "no wallet is watched, no price told")
+    return Table("", _HELD, tuple(rows), "no wallet is watched, no price told" if model.vitals else UNKNOWN)
 
 
 def _price(one: Price, now: float) -> Row:
@@ -313,7 +314,7 @@ _LOG: Final = (Column("", 9), Column("", 24, most=90))
 def log(model: Model, _order: str, now: float) -> Table:
     """How large, how old, how fast."""
     if (vitals := model.vitals) is None:
-        return Table("", _LOG, (), "nothing is known yet")
+        return Table("", _LOG, (), UNKNOWN)
     kept = vitals.log
     old = _age_of(model.oldest, now)
     p50, p99 = (milliseconds(vitals.latency("arrival_to_commit", share)) for share in ("p50", "p99"))
