@@ -15,7 +15,7 @@ from chainwatch.webhooks.kept import OPERATOR, Letter, Purpose, Standing
 if TYPE_CHECKING:
     from chainwatch.webhooks.courier import Courier
 
-Status = Literal["unverified", "live", "failing", "paused", "withdrawn"]
+Status = Literal["unverified", "live", "failing", "paused", "halted"]
 
 
 class Webhook:
@@ -50,7 +50,7 @@ class Webhook:
     def status(self) -> Status:
         """How it is, in a word."""
         if self.problem is not None:
-            return "withdrawn"
+            return "halted"
         if self.standing.pause is not None:
             return "paused"
         if not self.standing.verified:

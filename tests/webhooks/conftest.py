@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
+from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fixtures
 from webhooks.receiver import SECRET, Receiver, here
 
 from chainwatch import filter as filters
 from chainwatch.filter import Filter
 from chainwatch.log.store import SqliteLog, open_log
 from chainwatch.stream.follow import Followers
-from chainwatch.webhooks import Caller, Purpose, Trust, Webhook, Webhooks, Withdrawn, delivery, target
+from chainwatch.webhooks import Caller, Purpose, Trust, Webhook, Webhooks, Withdrawn, courier, delivery
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -80,21 +80,11 @@ class Office:
 Opened = Callable[..., Awaitable[Office]]
 
 
-@pytest.fixture(scope="session")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-async def receiver(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Receiver]:
-    async with Receiver(tmp_path, ca) as found:
-        yield found
-
-
 @pytest.fixture
 async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> AsyncIterator[Opened]:
     """Offices over one log, one at a time; the last one is closed at the end."""
     monkeypatch.setattr(delivery, "wait_of", lambda failed, chance: 20)
+    monkeypatch.setattr(courier, "AGAIN", 60)  # what only goes on after a fault of ours does not go on
     offices: list[Office] = []
 
     async def close() -> None:
@@ -105,11 +95,11 @@ async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Rece
             assert not office.hooks.followers.open
             await office.log.close()
 
-    async def start(*, rights: Rights | None = None, timeout: float = 15, lookup: Any = here, **limits: Any) -> Office:
+    async def start(*, patience: float = 15, **limits: Any) -> Office:
         await close()
         limits = {"ttl": 3600, "max_events": 10**6, "max_bytes": 2**30, "memory": 2**24} | limits
         log = await open_log(tmp_path / "events.db", **limits)
-        offices.append(Office(log, rights or Rights(), Caller(lookup, timeout)))
+        offices.append(Office(log, Rights(), Caller(here, patience)))
         await offices[-1].hooks.start()
         return offices[-1]
 
@@ -120,18 +110,3 @@ async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: Rece
 @pytest.fixture
 async def office(opened: Opened) -> Office:
     return await opened()
-
-
-@pytest.fixture
-def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client's receiver is on the internet; a test's cannot be."""
-    monkeypatch.setattr(target, "is_public", lambda address: True)
-
-
-@pytest.fixture
-def trusted(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, loopback_is_public: None) -> None:
-    """And its certificate is one that the system trusts."""
-    monkeypatch.setenv("SSL_CERT_FILE", receiver.ca_file)
-    from chainwatch.webhooks import caller
-
-    caller._context.cache_clear()

@@ -63,8 +63,8 @@ async def well(delivery: Delivery, writer: asyncio.StreamWriter) -> None:
 
 
 async def stalls(_: Delivery, writer: asyncio.StreamWriter) -> None:
-    """Never answers."""
-    await asyncio.get_running_loop().create_future()
+    """Never answers, for as long as somebody waits for it."""
+    await writer.wait_closed()
 
 
 async def cuts(_: Delivery, writer: asyncio.StreamWriter) -> None:
@@ -154,7 +154,7 @@ class Receiver:
         try:
             while True:
                 await self._one(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, ssl.SSLError):
             pass
         finally:
             self._tasks.discard(task)
