@@ -52,7 +52,7 @@ class Agents:
 
     def server(self, version: str) -> Server[Any]:
         """The SDK's server with these handlers."""
-        return Server(
+        return _Server(
             "chainwatch",
             version=version,
             title="chainwatch",
@@ -202,6 +202,17 @@ class Agents:
             if not honoured:
                 await anyio.sleep_forever()
         return types.SubscriptionsListenResult(_meta=meta)
+
+
+class _Server(Server[Any]):
+    """Says only what it does: whoever listens hears of resources that change, never of lists that did."""
+
+    def get_capabilities(self, *given: Any, **more: Any) -> types.ServerCapabilities:
+        found = super().get_capabilities(*given, **more)
+        for one in (found.tools, found.resources):
+            if one is not None:
+                one.list_changed = False
+        return found
 
 
 def _described(tool: tools.Tool) -> types.Tool:
