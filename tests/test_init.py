@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from beside import beside
 from eth_utils.address import to_checksum_address
 from terminal import Terminal
 
@@ -27,17 +26,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[SimulatedNode]:
-    """A node of chain id 1337, in a thread of its own, so that programs can be waited for."""
-    loop = asyncio.new_event_loop()
-    node = SimulatedNode(World(1))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(node.__aenter__(), loop).result(10)
-    yield node
-    asyncio.run_coroutine_threadsafe(node.__aexit__(None, None, None), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with beside(SimulatedNode(World(1))) as node:
+        yield node
 
 
 @pytest.fixture
