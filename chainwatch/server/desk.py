@@ -107,9 +107,9 @@ class Desk:
         return not types or has_type(types, kind)
 
     @property
-    def log(self) -> str:
-        """The log's identity: cursors of any other one are gone."""
-        return self._context.log.identity
+    def daemon(self) -> Context:
+        """The daemon around it."""
+        return self._context
 
     async def since(self, milliseconds: int) -> int:
         """The sequence after which the events stand that were told at that Unix time or later."""

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
-from chainwatch.server import asking, posted
+from chainwatch.server import asking, occurrences, posted
 from chainwatch.server.asgi import Bridge, Call
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT
@@ -54,12 +54,13 @@ class Agents:
     async def _keep(self, ready: asyncio.Future[Bridge]) -> None:
         try:
             # Importing takes most of a second, and streams do not wait for it.
-            manager_module, app_module, events_module, auth = await asyncio.to_thread(_sdk)
+            manager_module, app_module, events_module, hooks_module, auth = await asyncio.to_thread(_sdk)
             await self.shelf.load()
             agents = app_module.Agents(_desk)
             server = agents.server(self._app[CONTEXT].version)
             if self._app[CONTEXT].mcp_events:
-                events_module.add(server, webhooks=False)
+                events_module.add(server)
+                hooks_module.add(server)
             manager = manager_module.StreamableHTTPSessionManager(
                 server, session_idle_timeout=IDLE, max_sessions=SESSIONS
             )
@@ -93,13 +94,17 @@ AGENTS = web.AppKey("mcp", Agents)
 
 def _sdk() -> list[ModuleType]:
     """What needs the SDK, which may not be installed."""
-    here = ("chainwatch.mcp.app", "chainwatch.server.mcp_events", "chainwatch.server.mcp_user")
-    return [importlib.import_module(name) for name in ("mcp.server.streamable_http_manager", *here)]
+    here = ("mcp.app", "server.mcp_events", "server.mcp_hooks", "server.mcp_user")
+    return [
+        importlib.import_module(name)
+        for name in ("mcp.server.streamable_http_manager", *(f"chainwatch.{name}" for name in here))
+    ]
 
 
 def install(app: web.Application) -> None:
     """Agents can come while `app` runs. To be called before whatever else ends at its shutdown."""
     agents = app[AGENTS] = Agents(app)
+    app[CONTEXT].webhooks.forms[occurrences.NAME] = occurrences.FORM
 
     async def close(_: web.Application) -> None:
         await agents.close()
@@ -127,7 +132,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
             return await bridge.answer(
                 request,
                 call,
-                headers=_accepting(request),
+                headers=accepting(request),
                 user=agents.user.of(principal.id),
                 chainwatch=Desk(context, request.app[PUBLISHER], agents.shelf, principal, seat, asking.peer(request)),
             )
@@ -135,7 +140,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
         seat.leave()
 
 
-def _accepting(request: web.Request) -> dict[str, str]:
+def accepting(request: web.Request) -> dict[str, str]:
     """
     A POST has to accept both media types; clients that mean to read a stream often name that alone, and are refused by
     the SDK. One that names neither does not speak MCP.

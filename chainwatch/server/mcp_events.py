@@ -29,6 +29,7 @@ from chainwatch.mcp.arguments import Wanted
 from chainwatch.mcp.desk import Page, Turned
 from chainwatch.payloads import PAYLOADS
 from chainwatch.server.desk import Desk
+from chainwatch.server.occurrences import occurrence
 from chainwatch.text import printable
 
 Context = ServerRequestContext[Any, Any]
@@ -73,12 +74,11 @@ class _Notification(types.Notification[dict[str, Any], str]):
     model_config = ConfigDict(extra="allow")
 
 
-def add(server: Server[Any], *, webhooks: bool) -> None:
-    """The extension, and that the server has it. `webhooks`: whether `events/subscribe` is served too."""
-    events = Events(webhooks=webhooks)
-    server.add_request_handler("events/list", types.PaginatedRequestParams, events.listed)
-    server.add_request_handler("events/poll", Polled, events.poll)
-    server.add_request_handler("events/stream", Asked, events.stream)
+def add(server: Server[Any]) -> None:
+    """The extension, and that the server has it."""
+    server.add_request_handler("events/list", types.PaginatedRequestParams, listed)
+    server.add_request_handler("events/poll", Polled, poll)
+    server.add_request_handler("events/stream", Asked, stream)
     server.extensions[EXTENSION] = {"listChanged": False}
     server.middleware.append(_named_as_in_the_draft)
 
@@ -87,102 +87,97 @@ async def _named_as_in_the_draft(ctx: Context, call_next: CallNext) -> HandlerRe
     """Hosts that follow the draft of the extension look for `events` among the capabilities (SEP-3415's first form)."""
     result = await call_next(ctx)
     if ctx.method in ("initialize", "server/discover") and result is not None:
-        told = result if isinstance(result, dict) else result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return told | {"capabilities": {**told.get("capabilities", {}), "events": {}}}
+        shown = result if isinstance(result, dict) else result.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return shown | {"capabilities": {**shown.get("capabilities", {}), "events": {}}}
     return result
 
 
-class Events:
-    """The handlers."""
+async def listed(ctx: Context, _: types.PaginatedRequestParams) -> dict[str, Any]:
+    """The types that the caller may see, and how each can be delivered: a webhook needs somebody it belongs to."""
+    desk = desk_of(ctx)
+    delivery = ["poll", "push", *(["webhook"] if desk.caller else [])]
+    arguments = _arguments()
+    return {
+        "resultType": "complete",
+        "events": [
+            {
+                "name": name,
+                "description": f"{_description(name)} {told.WARNING}",
+                "delivery": delivery,
+                "inputSchema": arguments,
+                "payloadSchema": _payload(name),
+            }
+            for name in NAMES
+            if desk.sees(name)
+        ],
+    }
 
-    def __init__(self, *, webhooks: bool) -> None:
-        self._webhooks = webhooks
 
-    async def listed(self, ctx: Context, _: types.PaginatedRequestParams) -> dict[str, Any]:
-        """The types that the caller may see, and how each can be delivered: a webhook needs somebody it belongs to."""
-        desk = desk_of(ctx)
-        delivery = ["poll", "push", *(["webhook"] if self._webhooks and desk.caller else [])]
-        arguments = _arguments()
-        return {
-            "resultType": "complete",
-            "events": [
-                {
-                    "name": name,
-                    "description": f"{_description(name)} {told.WARNING}",
-                    "delivery": delivery,
-                    "inputSchema": arguments,
-                    "payloadSchema": _payload(name),
-                }
-                for name in NAMES
-                if desk.sees(name)
-            ],
-        }
+async def poll(ctx: Context, asked: Polled) -> dict[str, Any]:
+    """What came behind the cursor; without one, where to begin."""
+    desk, words = desk_of(ctx), words_of(asked.name, asked.arguments)
+    try:
+        if asked.cursor is None:
+            page = Page([], await desk.cursor(words), has_more=False, truncated=False)
+        else:
+            cursor, skipped = later(desk, asked.cursor, asked.max_age_ms, await bound(desk, asked.max_age_ms))
+            page = await tools.take(desk, words, min(asked.max_events, PAGE), cursor=cursor)
+            page = page._replace(truncated=page.truncated or skipped)
+    except Turned as turned:
+        raise refused(turned) from None
+    return {
+        "resultType": "complete",
+        "events": [occurrence(asked.name, event) for event in page.events],
+        "cursor": page.cursor,
+        "truncated": page.truncated,
+        "hasMore": page.has_more,
+        "nextPollMs": NEXT_POLL,
+    }
 
-    async def poll(self, ctx: Context, asked: Polled) -> dict[str, Any]:
-        """What came behind the cursor; without one, where to begin."""
-        desk, words = desk_of(ctx), words_of(asked.name, asked.arguments)
-        try:
-            if asked.cursor is None:
-                page = Page([], await desk.cursor(words), has_more=False, truncated=False)
-            else:
-                cursor, skipped = later(desk, asked.cursor, asked.max_age_ms, await bound(desk, asked.max_age_ms))
-                page = await tools.take(desk, words, min(asked.max_events, PAGE), cursor=cursor)
-                page = page._replace(truncated=page.truncated or skipped)
-        except Turned as turned:
-            raise refused(turned) from None
-        return {
-            "resultType": "complete",
-            "events": [occurrence(asked.name, event) for event in page.events],
-            "cursor": page.cursor,
-            "truncated": page.truncated,
-            "hasMore": page.has_more,
-            "nextPollMs": NEXT_POLL,
-        }
 
-    async def stream(self, ctx: Context, asked: Asked) -> dict[str, Any]:
-        """Each event as a notification, until the client leaves: the answer to this request is the stream."""
-        desk, words = desk_of(ctx), words_of(asked.name, asked.arguments)
-        meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
+async def stream(ctx: Context, asked: Asked) -> dict[str, Any]:
+    """Each event as a notification, until the client leaves: the answer to this request is the stream."""
+    desk, words = desk_of(ctx), words_of(asked.name, asked.arguments)
+    meta = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
 
-        async def tell(kind: str, **params: Any) -> None:
-            said = _Notification(method=f"notifications/events/{kind}", params={**params, "_meta": meta})
-            await ctx.session.send_notification(said, related_request_id=ctx.request_id)  # type: ignore[arg-type]
+    async def tell(kind: str, **params: Any) -> None:
+        said = _Notification(method=f"notifications/events/{kind}", params={**params, "_meta": meta})
+        await ctx.session.send_notification(said, related_request_id=ctx.request_id)  # type: ignore[arg-type]
 
-        try:
-            start, skipped = await desk.cursor(words), False
-            if asked.cursor is not None:
-                start, skipped = later(desk, asked.cursor, asked.max_age_ms, await bound(desk, asked.max_age_ms))
-                _check(start)
-        except Turned as turned:
-            raise refused(turned) from None
-        try:
-            await self._follow(desk, asked.name, words, start, skipped, tell)
-        except Turned as turned:  # the key ended, or means less than it did
-            error = refused(turned).error
-            await tell("terminated", error=error.model_dump(by_alias=True, exclude_none=True))
-        return {"resultType": "complete", "_meta": meta}
+    try:
+        start, skipped = await desk.cursor(words), False
+        if asked.cursor is not None:
+            start, skipped = later(desk, asked.cursor, asked.max_age_ms, await bound(desk, asked.max_age_ms))
+            _check(start)
+    except Turned as turned:
+        raise refused(turned) from None
+    try:
+        await _follow(desk, asked.name, words, start, skipped, tell)
+    except Turned as turned:  # the key ended, or means less than it did
+        error = refused(turned).error
+        await tell("terminated", error=error.model_dump(by_alias=True, exclude_none=True))
+    return {"resultType": "complete", "_meta": meta}
 
-    async def _follow(
-        self, desk: Desk, name: str, words: dict[str, list[str]], cursor: str, skipped: bool, tell: Any
-    ) -> None:
-        # One at a time: so each comes with its own place.
+
+async def _follow(desk: Desk, name: str, words: dict[str, list[str]], cursor: str, skipped: bool, tell: Any) -> None:
+    # One at a time: so each comes with its own place.
+    page = await tools.take(desk, words, 1, cursor=cursor)
+    await tell("active", cursor=page.cursor if page.truncated else cursor, truncated=skipped or page.truncated)
+    clock = asyncio.get_running_loop().time
+    heard = clock()
+    while True:
+        for event in page.events:
+            await tell("event", **occurrence(name, event), cursor=page.cursor)
+            heard = clock()
+        cursor = page.cursor
+        if not page.has_more:
+            _, cursor = await desk.wait(words, cursor, max(0.1, heard + HEARTBEAT - clock()))
+        if clock() - heard >= HEARTBEAT:
+            await tell("heartbeat", cursor=cursor)
+            heard = clock()
         page = await tools.take(desk, words, 1, cursor=cursor)
-        await tell("active", cursor=page.cursor if page.truncated else cursor, truncated=skipped or page.truncated)
-        clock = asyncio.get_running_loop().time
-        heard = clock()
-        while True:
-            for event in page.events:
-                await tell("event", **occurrence(name, event), cursor=page.cursor)
-                heard = clock()
-            cursor = page.cursor
-            if not page.has_more:
-                _, cursor = await desk.wait(words, cursor, max(0.1, heard + HEARTBEAT - clock()))
-            if clock() - heard >= HEARTBEAT:
-                await tell("heartbeat", cursor=cursor)
-                heard = clock()
-            page = await tools.take(desk, words, 1, cursor=cursor)
-            if page.truncated:
-                await tell("active", cursor=page.cursor, truncated=True)
+        if page.truncated:
+            await tell("active", cursor=page.cursor, truncated=True)
 
 
 # --- words, places, errors ----------------------------------------------------------------------------------------
@@ -211,11 +206,6 @@ def words_of(name: str, arguments: Mapping[str, Any]) -> dict[str, list[str]]:
     return words | {"types": [name]}
 
 
-def occurrence(name: str, event: dict[str, Any]) -> dict[str, Any]:
-    """An event as the extension tells it; its `cursor` is for whoever sends it."""
-    return {"eventId": event["id"], "name": name, "timestamp": event["timestamp"], "data": event}
-
-
 async def bound(desk: Desk, max_age_ms: int | None) -> int:
     """The sequence before which nothing is to be replayed."""
     return 0 if max_age_ms is None else await desk.since(int(time.time() * 1000) - max_age_ms)
@@ -224,7 +214,7 @@ async def bound(desk: Desk, max_age_ms: int | None) -> int:
 def later(desk: Desk, cursor: str, max_age_ms: int | None, floor: int) -> tuple[str, bool]:
     """The later of a cursor and the floor; whether that skips anything."""
     place = parse_cursor(cursor)
-    if max_age_ms is None or place is None or place.log != desk.log or place.sequence >= floor:
+    if max_age_ms is None or place is None or place.log != desk.daemon.log.identity or place.sequence >= floor:
         return cursor, False
     return str(place._replace(sequence=floor)), True
 

@@ -34,8 +34,16 @@ from chainwatch.webhooks.register import Register, Webhook
 AGAIN: Final = 5.0
 """Seconds until the log is asked again, where it cannot be read or written."""
 
-Form = Callable[[Webhook, bytes, str], bytes]
-"""The body of a delivery: of this webhook, the JSON of an event, and the cursor before it, all up to which is done."""
+
+class Form(NamedTuple):
+    """Another way to deliver than the event as it is."""
+
+    body: Callable[[Webhook, bytes, str], bytes]
+    """Of this webhook, the JSON of an event, and the cursor before it, all up to which is done."""
+    refusals: frozenset[int] = frozenset()
+    """Statuses by which a receiver refuses that one event for good, and goes on."""
+
+
 Kind = Literal["verification", "test", "gap"]
 """What is sent beside events. The `id` of such a request begins with `msg_`, and its body has no `id`."""
 
@@ -214,7 +222,7 @@ class Courier:
             head, _, event = frame.partition(b"\ndata: ")
             sequence = given.last if place == len(frames) and given is not None else int(head[head.rindex(b"-") + 1 :])
             before = str(Cursor(self._means.followers.log.identity, self.webhook.standing.sequence))
-            body = event if form is None else form(self.webhook, event, before)
+            body = event if form is None else form.body(self.webhook, event, before)
             yield _Message(_id_of(event), body, sequence, event)
 
     # --- one request --------------------------------------------------------------------------------------------------
@@ -226,12 +234,19 @@ class Courier:
         reply = await self.post(message.id, message.body, attempt=attempts)
         now = means.now()
         outcome = decide(reply, standing.trouble, now=now, chance=chance(), after_dead=standing.after_dead)
+        form = means.forms.get(webhook.purpose.form)
+        if refused := form is not None and reply.status in form.refusals:
+            outcome = Outcome("dead", outcome.trouble)
         if outcome.next == "dead" and self._full(message):
             outcome = Outcome("pause", outcome.trouble, "full")
         means.counts["accepted" if outcome is ACCEPTED else "failed"] += 1
         if outcome is ACCEPTED or outcome.next == "dead":
             told = msgspec.structs.replace(
-                standing, sequence=message.sequence, at=now, trouble=None, after_dead=outcome.next == "dead"
+                standing,
+                sequence=message.sequence,
+                at=now,
+                trouble=None,
+                after_dead=outcome.next == "dead" and not refused,
             )
             if outcome is ACCEPTED:
                 told = msgspec.structs.replace(told, accepted=standing.accepted + 1, accepted_at=now)
