@@ -90,6 +90,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Serve AI agents by MCP, for hosts that start a command.",
         "chainwatch mcp --url http://127.0.0.1:8080 --type wallet_incoming",
     ),
+    "webhooks": Command(
+        "chainwatch.cli.webhooks:webhooks",
+        "Have events sent to an address of yours: add, list, remove, test.",
+        "chainwatch webhooks add shop https://shop.example.com/hook --type wallet_incoming",
+    ),
     "keys": Command(
         "chainwatch.cli.keys:keys",
         "Make, list and revoke API keys.",

@@ -37,8 +37,9 @@ def base_url(url: str) -> str:
     except ValueError:
         good = False
     if not good or not url.isprintable():
+        shown = redact_url(url) if "//" in url or "@" in url else url
         raise UsageError(
-            f"{printable(redact_url(url))} is no address of a daemon",
+            f"{printable(shown, 80)!r} is no address of a daemon",
             parameter="url",
             hint="such as http://127.0.0.1:8080, without a query",
         )
@@ -105,13 +106,15 @@ async def answer(
     *,
     wanted: str = JSON,
     posted: bytes | None = None,
+    method: str = "",
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """
-    The answer to a GET, or to a POST of the JSON that is `posted`; `wanted` is the media type that it has to be of.
+    The answer to a GET, or to a POST of the JSON that is `posted`, or to another `method` with or without that;
+    `wanted` is the media type that it has to be of, where it has a body.
     `Trouble` is only fatal where nothing can have come of the request: what was posted may have arrived.
     """
     given = headers | {"Accept": wanted} | ({} if posted is None else {"Content-Type": JSON})
-    method = "GET" if posted is None else "POST"
+    method = method or ("GET" if posted is None else "POST")
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             # A redirect could take the key to another host.
@@ -120,16 +123,16 @@ async def answer(
             )
     except _NETWORK as error:
         why = _why(error, f"no answer within {_ANSWER_SECONDS:g}s")
-        harmless = posted is None or isinstance(error, _NOT_CONNECTED)
+        harmless = method == "GET" or isinstance(error, _NOT_CONNECTED)
         fatal = _unreachable(base, why) if harmless else None
         raise Trouble(f"cannot reach {redact_url(base)}: {why}", fatal=fatal) from None
     async with response:
-        if response.status not in (200, 201):
+        if response.status not in (200, 201, 204):
             refusal = await _refusal(response, base)
-            if posted is not None and isinstance(refusal, Trouble):
+            if method != "GET" and isinstance(refusal, Trouble):
                 refusal.fatal = None
             raise refusal
-        if response.content_type != wanted:
+        if response.status != 204 and response.content_type != wanted:
             what = f"{redact_url(base)} answers {printable(response.content_type, 80)}, not {wanted}"
             raise Trouble(what, fatal=BadAnswer(what, hint="is it a chainwatch daemon?"))
         yield response

@@ -30,7 +30,7 @@ from chainwatch.webhooks import target as targets
 from chainwatch.webhooks.delivery import Fault, Reply, of_status, retry_after
 from chainwatch.webhooks.target import Target
 
-TIMEOUT: Final = 15.0
+TIMEOUT: Final = 10.0
 """Seconds for the look-up, the connection, and the head of the answer, together."""
 _REST: Final = 1.0
 """Seconds for the body of an answer, which counts for nothing but a challenge: to use the connection again."""
