@@ -141,9 +141,11 @@ def _command(name: str) -> Iterator[str]:
 
 def _usage(path: list[str], command: Any, context: Any) -> Iterator[str]:
     listed = [
-        (_Left.of(record[0], required=parameter.required), record[1])
+        (_Left.of(left, required=parameter.required), right)
         for parameter in command.params
-        if parameter.name not in FRAME and (record := parameter.get_help_record(context))
+        # A hidden argument is one of which the text speaks; a hidden option is hidden.
+        if parameter.name not in FRAME and not (parameter.hidden and parameter.opts[0].startswith("-"))
+        for left, right in [parameter.get_help_record(context) or (_argument(parameter), "")]
     ]
     yield ".Bd -ragged -compact"
     yield f".Nm chainwatch Cm {' '.join(path)}"
@@ -151,15 +153,22 @@ def _usage(path: list[str], command: Any, context: Any) -> Iterator[str]:
     yield ".Ed"
     yield ".Pp"
     yield from _paragraphs(command.help)
-    if listed:
+    if any(right for _, right in listed):
         yield ".Bl -tag -width Ds"
         for left, right in listed:
-            yield left.item()
-            yield from _said(right)
+            if right:
+                yield left.item()
+                yield from _said(right)
         yield ".El"
     if command.epilog:
         yield ".Pp"
         yield f".Dl $ {escaped(command.epilog.removeprefix('Example: '))}"
+
+
+def _argument(parameter: Any) -> str:
+    """An argument that is explained by the prose above."""
+    name = str(parameter.metavar or parameter.name)
+    return f"{name} ..." if parameter.nargs != 1 and "..." not in name else name
 
 
 _OPTION: Final = re.compile(r"-{1,2}[\w-]+")

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_the_manual_has_no_option_that_is_not_there(capsys):
     written = {"-" + name for line in items for name in re.findall(r"Fl ([\w-]+)", line)}
     real = options([], capsys).union(*(options(name, capsys) for name in commands()))
     assert written <= real
+
+
+def test_every_page_is_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    pages = {
+        f"man/{path.name}": f"share/man/man{path.suffix[1:]}/{path.name}" for path in (ROOT / "man").glob("*.[1-9]")
+    }
+    assert pages.items() <= shared.items()
 
 
 def test_the_manual_has_every_exit_code():
