@@ -287,7 +287,11 @@ def unknown(what: str, word: str, known: Iterable[str], parameter: str) -> Unkno
     # «failed», as people see it in `tail`, is not nearest to «wallet».
     close = [name for name in folded if {lower, lower.removesuffix("s")} & {*name.split("_")}]
     close = close or difflib.get_close_matches(lower, folded, n=1, cutoff=0.5)
-    hint = "" if close else (f"there is: {', '.join(names)}" if names else f"no {what} is configured")
+    hint = (
+        ""
+        if close
+        else (f"there is: {', '.join(names)}" if names else f"no {what.removeprefix('configured ')} is configured")
+    )
     return Unknown(
         f"unknown {what} {word!r}",
         parameter=parameter,

@@ -92,7 +92,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     ),
     "webhooks": Command(
         "chainwatch.cli.webhooks:webhooks",
-        "Have events sent to an address of yours: add, list, remove, test.",
+        "Have events sent to an address of yours.",
         "chainwatch webhooks add shop https://shop.example.com/hook --type wallet_incoming",
     ),
     "keys": Command(
@@ -291,9 +291,9 @@ def run(arguments: Sequence[str]) -> int:
     except ChainwatchError as error:  # who raised it has redacted it
         code = _tell(error, frame, str(error), error.exit_code)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "chainwatch"
-        code = _tell(error, frame, redact(f"{error.format_message()}\nsee {path} --help"), error.exit_code)
+        from chainwatch.cli.mistakes import told
+
+        code = _tell(error, frame, told(error), error.exit_code)
     except Exception as error:  # noqa: BLE001  # a bug: people get a line, and with -vv the traceback
         what = redact(f"this should not have happened: {type(error).__name__}: {error}")
         code = _tell(error, frame, f"{what}\nrun it again with -vv for the whole story, and please report it", 1)

@@ -31,9 +31,10 @@ class Csv:
             fields = [f"data.{name}" for kind in PAYLOADS if types and kind in types for name in _fields(kind)]
             columns = [*_ENVELOPE, *(dict.fromkeys(fields) or ("data",))]
         self._paths = [path_of(column, types, self.doubts, "columns") for column in columns]
-        if len(set(self._paths)) < len(self._paths):
-            raise UsageError("a column is named twice", parameter="columns")
-        self.header = _row([".".join(path) for path in self._paths])
+        names = [".".join(path) for path in self._paths]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"the column {twice} is named twice", parameter="columns", value=twice)
+        self.header = _row(names)
 
     def __call__(self, event: Event, _line: bytes, cursor: str) -> bytes:
         told = told_by(event, cursor)
