@@ -1,4 +1,4 @@
-"""The packages of `tests/package.json`, installed once into `.cache/node`."""
+"""The packages of `tests/package.json`, installed once into `.cache/node`; those of `tests/mcp` beside them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-CACHE = Path(__file__).parent.parent / ".cache" / "node"
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache"
 
 
 @cache
-def installed_packages() -> Path:
-    """Where they are. Installing them needs npm and its registry, the first time only."""
-    wanted = (Path(__file__).parent / "package.json").read_text()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+def installed_packages(listed: Path = HERE / "package.json", name: str = "node") -> Path:
+    """Where those that are `listed` are. Installing them needs npm and its registry, the first time only."""
+    wanted = listed.read_text()
+    folder = CACHE / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        installed = CACHE / "installed.json"
+        installed = folder / "installed.json"
         if not installed.exists() or installed.read_text() != wanted:
             npm = shutil.which("npm")
-            assert npm, "the tests need npm (Node.js 20 or newer) for a real Ethereum node"
-            (CACHE / "package.json").write_text(wanted)
+            assert npm, "the tests need npm (Node.js 20 or newer) for real nodes and real clients"
+            (folder / "package.json").write_text(wanted)
             done = subprocess.run(
                 [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"],
-                cwd=CACHE,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=600,
@@ -33,4 +35,4 @@ def installed_packages() -> Path:
             )
             assert done.returncode == 0, f"npm install failed:\n{done.stdout}{done.stderr}"
             installed.write_text(wanted)
-    return CACHE / "node_modules"
+    return folder / "node_modules"
