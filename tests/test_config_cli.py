@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from beside import beside
 
-from chainwatch.chain.simulated import Honest, SimulatedNode, World
+from chainwatch.chain.simulated import FEED, TOKENS, Honest, SimulatedNode, World
 from chainwatch.chain.simulated.answers import RpcError
 from chainwatch.cli import run
 from chainwatch.config import Settings
@@ -127,7 +127,11 @@ def test_an_endpoint_of_another_chain_is_a_wrong_configuration(write, poor, caps
     streams = capsys.readouterr()
     assert "✗ wrong" in streams.out
     assert "it serves chain id 1337" in streams.out
-    assert "1 of 2 endpoints is of another chain" in streams.err
+    assert streams.err.splitlines() == [
+        "chainwatch: here: no endpoint can be used",
+        f"chainwatch: 1 problem in {path}",
+        "  line 4, chains[0].endpoints[0]: it serves chain id 1337",
+    ]
 
 
 def test_an_endpoint_that_does_not_answer_cannot_be_reached(write, poor, capsys):
@@ -135,8 +139,36 @@ def test_an_endpoint_that_does_not_answer_cannot_be_reached(write, poor, capsys)
     assert run(["-c", str(path), "config", "check", "--online"]) == 4
     streams = capsys.readouterr()
     assert "✗ down   http://127.0.0.1:1/…" in streams.out
-    assert "1 of 2 endpoints is not to be used now" in streams.err
+    assert "1 of 2 endpoints cannot be used now" in streams.err
     assert SECRET not in streams.out + streams.err
+
+
+def test_contracts_are_asked_what_they_are(write, poor, capsys):
+    def token(symbol: str, address: str, decimals: int) -> str:
+        return f'[[tokens]]\nchain = "here"\nsymbol = "{symbol}"\naddress = "{address}"\ndecimals = {decimals}\n'
+
+    def price(symbol: str, feed: str) -> str:
+        return f'[[prices]]\nsymbol = "{symbol}"\nsource = "chainlink"\nchain = "here"\nfeed = "{feed}"\n'
+
+    good = (
+        chain(poor.url) + "".join(token(one.symbol, one.address, one.decimals) for one in TOKENS) + price("ETH", FEED)
+    )
+    path = write(good)
+    assert run(["-c", str(path), "config", "check", "--online"]) == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1] == f"  {len(TOKENS) + 1} of {len(TOKENS) + 1} contracts as configured"
+    )
+    usdc = TOKENS[0].address
+    path = write(chain(poor.url) + token("USDC", usdc, 18) + token("X", VITALIK, 18) + price("ETH", usdc))
+    assert run(["-c", str(path), "config", "check", "--online"]) == 3
+    streams = capsys.readouterr()
+    assert streams.out.splitlines()[-1] == "  0 of 3 contracts as configured"
+    assert streams.err.splitlines() == [
+        f"chainwatch: 3 problems in {path}",
+        "  line 10, tokens[0].decimals: its contract says 6",
+        "  line 14, tokens[1].address: no token answers there (is it a contract of here?)",
+        "  line 20, prices[0].feed: no feed answers there (its proxy's address is at data.chain.link)",
+    ]
 
 
 # --- show -----------------------------------------------------------------------------------------------------------

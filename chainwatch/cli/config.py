@@ -6,9 +6,11 @@ No daemon need run. stdout has what was asked for; what is wrong goes to stderr,
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +18,11 @@ import typer
 
 from chainwatch.cli import Frame, Group, need_command, use_color
 from chainwatch.cli.printer import Notes
-from chainwatch.errors import ConfigError, Unreachable
+from chainwatch.errors import ConfigError, Problem, Unreachable
 from chainwatch.text import printable
 
 if TYPE_CHECKING:
-    from chainwatch.config import Settings
+    from chainwatch.config import ChainSettings, Settings
     from chainwatch.config.load import Loaded
     from chainwatch.config.show import Table
 
@@ -44,8 +46,8 @@ def check(
     Tell everything that is wrong with the configuration, each with its line and what would be right.
 
     With --online each endpoint is asked as well: whether it answers, for which chain, how fast, how old its newest
-    block is, and what it has of what the configuration needs. Exit code 3 where something is wrong, 4 where an endpoint
-    does not answer.
+    block is, and what it has of what the configuration needs; and the contracts of tokens and feeds, what they say of
+    themselves. Exit code 3 where something is wrong, 4 where an endpoint does not answer.
     """
     found = _loaded(ctx)
     settings = found.settings
@@ -54,7 +56,7 @@ def check(
     for doubt in _doubts(found):
         notes.say(doubt, at=-1)
     if online:
-        _check_online(ctx.obj, settings, notes)
+        _check_online(ctx.obj, found, notes)
 
 
 @config.command("show", epilog="Example: chainwatch config show --json | jq .settings.server.port")
@@ -173,30 +175,56 @@ def _written(table: Table, *, paint: bool) -> Iterator[str]:
         yield f"{line}{pad}" + (f"\x1b[2m{told}\x1b[0m" if paint else told)
 
 
-def _check_online(frame: Frame, settings: Settings, notes: Notes) -> None:
-    """Ask every endpoint. `ConfigError` where one is of another chain, `Unreachable` where one does not answer."""
+def _check_online(frame: Frame, loaded: Loaded, notes: Notes) -> None:
+    """
+    Ask every endpoint, and the contracts. `ConfigError` where one is of another chain, or a contract is another than
+    the configuration says; `Unreachable` where an endpoint does not answer.
+    """
     from chainwatch.cli.probes import doubts, lines, probed, verdict
+    from chainwatch.config.places import line_of
 
+    settings = loaded.settings
     paint = use_color(sys.stdout, frame.color, os.environ)
-    wrong: list[str] = []
+    problems: list[Problem] = []
     silent: list[str] = []
-    for chain, found in probed(settings.chains):
+    for index, (chain, found) in enumerate(probed(settings.chains)):
         print(f"{chain.name}, chain id {chain.chain_id}")
         print("\n".join(lines(found, chain.chain_id, paint=paint)), flush=True)
         for doubt in doubts(chain, settings, found):
             notes.say(doubt, at=-1)
-        for one in found:
+        for number, one in enumerate(found):
             match verdict(one, chain.chain_id):
                 case "wrong":
-                    wrong.append(one.endpoint)
+                    place = f"chains[{index}].endpoints[{number}]"
+                    problems.append(Problem(place, f"it serves chain id {one.chain_id}"))
                 case "down":
                     silent.append(one.endpoint)
-    asked = sum(len(chain.endpoints) for chain in settings.chains)
-    if wrong:
-        raise ConfigError(_of(wrong, asked, "of another chain"), hint="it would not be used")
+        usable = [url for url, one in zip(chain.endpoints, found, strict=True) if verdict(one, chain.chain_id) == "ok"]
+        problems += _contracts(chain, settings, usable, notes)
+    if problems:
+        placed = [replace(problem, line=line_of(problem.key, loaded.lines)) for problem in problems]
+        raise ConfigError(f"{_count(len(placed), 'problem')} in {_named(loaded)}", placed)
     if silent:
-        raise Unreachable(_of(silent, asked, "not to be used now"), hint="serve tries again and again, and uses others")
+        asked = _count(sum(len(chain.endpoints) for chain in settings.chains), "endpoint")
+        raise Unreachable(
+            f"{len(silent)} of {asked} cannot be used now",
+            hint="serve tries again and again, and uses others meanwhile",
+        )
 
 
-def _of(some: Sequence[str], asked: int, what: str) -> str:
-    return f"{len(some)} of {_count(asked, 'endpoint')} {'is' if len(some) == 1 else 'are'} {what}"
+def _contracts(chain: ChainSettings, settings: Settings, usable: Sequence[str], notes: Notes) -> list[Problem]:
+    """What is wrong with tokens and feeds, as their contracts tell it to the first endpoint that can be asked."""
+    from chainwatch.chain.evm.probe import contracts
+    from chainwatch.cli.probes import asked_of_contracts, mistakes
+
+    reads = asked_of_contracts(chain, settings)
+    if not (reads.tokens or reads.feeds):
+        return []
+    for url in usable:
+        if (said := asyncio.run(contracts(url, chain.request_timeout, reads))) is not None:
+            wrong = list(mistakes(chain, settings, said))
+            good = len(reads.tokens) + len(reads.feeds) - len(wrong)
+            print(f"  {good} of {_count(len(reads.tokens) + len(reads.feeds), 'contract')} as configured", flush=True)
+            return wrong
+    notes.say(f"{chain.name}: tokens and feeds could not be asked what they are", at=-1)
+    return []

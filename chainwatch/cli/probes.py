@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
+from chainwatch.chain.evm.reads import Metadata
+from chainwatch.errors import Problem
 from chainwatch.text import age
 
 if TYPE_CHECKING:
     from chainwatch.chain.evm.probe import Found, Name
+    from chainwatch.chain.evm.reads import Readings, Reads
     from chainwatch.config import ChainSettings, Settings
 
 Verdict = Literal["ok", "wrong", "down"]
@@ -70,6 +73,31 @@ def abilities(found: Found) -> str:
     there = [one.name for one in found.abilities if one.there]
     missing = [one.name for one in found.abilities if not one.there]
     return f"has {', '.join(there)}" + (f"; has no {', no '.join(missing)}" if missing else "")
+
+
+def asked_of_contracts(chain: ChainSettings, settings: Settings) -> Reads:
+    """The tokens and feeds of the chain that say of themselves whether the configuration has them right."""
+    from chainwatch.chain.evm.reads import Reads
+
+    return Reads(
+        tokens=tuple(dict.fromkeys(token.address for token in settings.tokens if token.chain == chain.name)),
+        feeds=tuple(dict.fromkeys(price.feed for price in settings.prices if price.chain == chain.name and price.feed)),
+    )
+
+
+def mistakes(chain: ChainSettings, settings: Settings, said: Readings) -> Iterator[Problem]:
+    """Where the contracts say something else than the configuration."""
+    for index, token in enumerate(settings.tokens):
+        if token.chain != chain.name or (told := said.tokens.get(token.address)) is None:
+            continue
+        if told == Metadata():
+            yield Problem(f"tokens[{index}].address", "no token answers there", f"is it a contract of {chain.name}?")
+        elif told.decimals is not None and told.decimals != token.decimals:
+            yield Problem(f"tokens[{index}].decimals", f"its contract says {told.decimals}")
+    for index, price in enumerate(settings.prices):
+        feed = price.feed if price.chain == chain.name else None
+        if feed is not None and feed in said.feeds and said.feeds[feed] is None:
+            yield Problem(f"prices[{index}].feed", "no feed answers there", "its proxy's address is at data.chain.link")
 
 
 _NEEDS: Final[tuple[tuple[Name, str], ...]] = (

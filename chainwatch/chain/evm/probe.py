@@ -18,10 +18,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from chainwatch.chain.evm import fetch, state
 from chainwatch.chain.evm.block import MALFORMED, Header, header_decoder, quantity
 from chainwatch.chain.evm.endpoint import CallFailed, Endpoint, Refused
+from chainwatch.chain.evm.fetch import Setback
 from chainwatch.chain.evm.http import HttpEndpoint
 from chainwatch.chain.evm.profile import profile
+from chainwatch.chain.evm.reads import Readings, Reads
 from chainwatch.chain.evm.websocket import WebSocketEndpoint
 from chainwatch.text import printable
 
@@ -65,8 +68,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 async def probe(url: str, patience: float) -> Found:
     """Ask the endpoint. Never raises for what it does; a question that is not answered within `patience` s ends it."""
-    kind = WebSocketEndpoint if urlsplit(url).scheme.lower() in ("ws", "wss") else HttpEndpoint
-    endpoint = kind(url, chain="", chain_id=0, profile=profile(0), timeout=patience, changed=_nothing, heads=False)
+    endpoint = _endpoint(url, patience)
     found = Found(endpoint=endpoint.name)
     try:
         async with endpoint.opened():
@@ -85,6 +87,22 @@ async def probe(url: str, patience: float) -> Found:
 
 _PLAIN: Final = re.compile(r"^Cannot connect to host .* \[(.*?)(?: \(.*\))?\]$")
 """aiohttp's words: «Cannot connect to host node.example:443 ssl:default [Name or service not known]»."""
+
+
+async def contracts(url: str, patience: float, reads: Reads) -> Readings | None:
+    """What contracts say of themselves at the newest block; None where this endpoint cannot be asked."""
+    endpoint = _endpoint(url, patience)
+    try:
+        async with asyncio.timeout(patience * 4), endpoint.opened():
+            return await state.answer(endpoint, fetch.bare(await endpoint.latest()), reads)
+    except (CallFailed, Setback, Refused, OSError, EOFError, *MALFORMED):  # a time-out is an OSError
+        return None
+
+
+def _endpoint(url: str, patience: float) -> Endpoint:
+    """One that is asked, and follows nothing."""
+    kind = WebSocketEndpoint if urlsplit(url).scheme.lower() in ("ws", "wss") else HttpEndpoint
+    return kind(url, chain="", chain_id=0, profile=profile(0), timeout=patience, changed=_nothing, heads=False)
 
 
 def _plain(endpoint: Endpoint, error: BaseException) -> str:
