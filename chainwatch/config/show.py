@@ -55,10 +55,13 @@ _FOREIGN: Final = {"chainlink": WEB_ONLY, "coingecko": CHAINLINK_ONLY, "coinmark
 
 
 def _keys(loaded: Loaded, section: Section, place: str) -> Iterator[Shown]:
-    foreign = _FOREIGN.get(getattr(section, "source", ""), ())
+    source = getattr(section, "source", "")
+    foreign = _FOREIGN.get(source, ())
     for key, field in type(section).model_fields.items():
         if key not in foreign:
             value = _harmless(field, getattr(section, key))
+            if key == "min_change" and source == "chainlink" and key not in section.model_fields_set:
+                value = None  # each round is told
             yield Shown(key, value, *_origin(loaded, section, place, key))
 
 
