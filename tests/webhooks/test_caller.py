@@ -1,0 +1,210 @@
+"""The request itself: where it goes, how long it takes, and what is made of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from webhooks.receiver import HOST, Receiver, cuts, floods, respond, says, well
+
+from chainwatch.webhooks import Caller, Trust, caller, target
+from chainwatch.webhooks.target import Target
+
+TO = Target(HOST, 443, "/hook")
+
+
+class Names:
+    """A resolver that remembers what it was asked, and may answer otherwise each time."""
+
+    def __init__(self, *answers: list[str] | OSError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, int]] = []
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        self.asked.append((host, port))
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+
+Called = Callable[..., Caller]
+
+
+@pytest.fixture
+async def called() -> AsyncIterator[Called]:
+    callers: list[Caller] = []
+
+    def start(*answers: list[str] | OSError, patience: float = 10) -> Caller:
+        callers.append(Caller(Names(*(answers or (["127.0.0.1"],))), patience))
+        return callers[-1]
+
+    yield start
+    for one in callers:
+        await one.close()
+
+
+def to(receiver: Receiver, host: str = HOST) -> Target:
+    return Target(host, receiver.port, "/hook?x=%2F&y")
+
+
+def trust(receiver: Receiver) -> Trust:
+    return Trust(private=True, ca_file=receiver.ca_file)
+
+
+async def test_the_name_is_looked_up_once_a_request_and_the_checked_address_is_called(
+    called: Called, receiver: Receiver
+):
+    # A second look-up would find what nobody listens at.
+    found = called(["127.0.0.1"], ["127.0.0.2"])
+    reply = await found.call(to(receiver), {"a": "b"}, b"{}", trust=trust(receiver))
+    assert (reply.fault, reply.status) == (None, 200)
+    names = found._lookup
+    assert names.asked == [(HOST, receiver.port)]
+    came = receiver.came[0]
+    assert (came.headers["host"], came.headers["a"], came.path) == (f"{HOST}:{receiver.port}", "b", "/hook?x=%2F&y")
+    second = await found.call(to(receiver), {}, b"{}", trust=trust(receiver))
+    assert second.fault == "connection_refused"  # no connection to an address that was not found this time
+    assert receiver.connections == 1
+
+
+async def test_addresses_take_turns_so_that_one_that_is_dead_does_not_stop_it(called: Called, receiver: Receiver):
+    found = called(["127.0.0.2", "127.0.0.1"])
+    faults = [
+        (await found.call(to(receiver), {}, b"{}", trust=trust(receiver), attempt=attempt)).fault
+        for attempt in range(3)
+    ]
+    assert faults == ["connection_refused", None, "connection_refused"]
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::1"], ["169.254.169.254"], []])
+async def test_a_name_with_an_address_that_is_not_public_is_never_called(called: Called, receiver: Receiver, addresses):
+    reply = await called(addresses).call(to(receiver), {}, b"{}")
+    assert (reply.fault, reply.status) == ("address_refused", None)
+    assert receiver.connections == 0
+
+
+async def test_a_name_that_is_not_known_is_unreachable(called: Called, receiver: Receiver):
+    found = called(socket.gaierror(socket.EAI_NONAME, "unknown"))
+    assert (await found.call(to(receiver), {}, b"{}")).fault == "unreachable"
+    real = caller.Resolver()
+    with pytest.raises(socket.gaierror):
+        await real.addresses("a" * 64 + "..example", 443)
+    assert "127.0.0.1" in await real.addresses("127.0.0.1", 443)
+    for text in ("127.1", "0x7f.1", "2130706433"):  # as the C library reads them
+        assert not any(map(target.is_public, await real.addresses(text, 443)))
+
+
+async def test_a_look_up_that_hangs_is_a_time_out_and_stops_nothing(called: Called, monkeypatch, receiver: Receiver):
+    released = threading.Event()
+    real = socket.getaddrinfo
+
+    def hang(host, *rest, **more):
+        if host == "slow.example":
+            released.wait()
+        return real("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(caller.socket, "getaddrinfo", hang)
+    found = Caller(timeout=0.2)
+    try:
+        slow = [found.call(Target("slow.example", 443, "/"), {}, b"", trust=Trust(private=True)) for _ in range(10)]
+        good = found.call(to(receiver), {}, b"{}", trust=trust(receiver))
+        *replies, last = await asyncio.gather(*slow, good)
+        assert {reply.fault for reply in replies} == {"timeout"}
+        assert last.fault is None
+    finally:
+        released.set()
+        await found.close()
+
+
+async def test_a_certificate_that_nobody_trusts_or_of_another_name_is_refused(called: Called, receiver: Receiver):
+    assert (await called().call(to(receiver), {}, b"", trust=Trust(private=True))).fault == "tls_error"
+    other = to(receiver, "other.example.com")
+    assert (await called().call(other, {}, b"", trust=trust(receiver))).fault == "tls_error"
+    assert receiver.came == []
+
+
+async def test_another_authority_in_the_file_counts_from_the_next_request_on(called: Called, receiver, tmp_path: Path):
+    found, trusts = called(), trust(receiver)
+    assert (await found.call(to(receiver), {}, b"{}", trust=trusts)).fault is None
+    trustme.CA().cert_pem.write_to_path(receiver.ca_file)
+    assert (await found.call(to(receiver), {}, b"{}", trust=trusts)).fault == "tls_error"
+
+
+async def test_what_speaks_no_tls_or_no_http_is_said_to(called: Called, receiver: Receiver):
+    async def nonsense(reader, writer):
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reply = await called().call(Target(HOST, port, "/"), {}, b"", trust=trust(receiver))
+    assert reply.fault == "tls_error"
+    server.close()
+
+    async def no_http(_, writer):
+        writer.write(b"hello\r\n\r\n")
+
+    receiver.behave = no_http
+    assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault == "bad_answer"
+
+    async def long_head(_, writer):
+        writer.write(b"HTTP/1.1 200 X\r\nX: " + b"a" * 100_000 + b"\r\n\r\n")
+
+    receiver.behave = long_head
+    assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault == "bad_answer"
+
+
+async def test_the_status_decides_and_nothing_behind_it(called: Called, receiver: Receiver):
+    async def breaks_off(_, writer):
+        writer.write(b"HTTP/1.1 202 X\r\nContent-Length: 100\r\n\r\nhalf")
+        await writer.drain()
+        writer.transport.abort()
+
+    for behave, fault in ((breaks_off, None), (floods, None), (cuts, "bad_answer"), (well, None)):
+        receiver.behave = behave
+        assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault == fault
+
+
+async def test_a_challenge_is_read_with_bounds(called: Called, receiver: Receiver):
+    found = called(patience=0.3)
+    for behave, fault in (
+        (says(200, b" abc\n"), None), (says(200, b'{"challenge":"abc","x":1}'), None),
+        (says(200, b"abcd"), "challenge_failed"),
+        (says(200, b"[" * 10_000), "challenge_failed"), (says(200, "ä".encode("latin-1")), "challenge_failed"),
+        (says(200, b"abc" + b" " * 20_000), "bad_answer"), (floods, "bad_answer"), (says(500, b"abc"), "http_5xx"),
+    ):  # fmt: skip
+        receiver.behave = behave
+        reply = await found.call(to(receiver), {}, b"{}", trust=trust(receiver), challenge="abc")
+        assert reply.fault == fault, behave
+
+    async def slowly(_, writer):
+        writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 3\r\n\r\na")
+        await writer.wait_closed()
+
+    receiver.behave = slowly
+    reply = await found.call(to(receiver), {}, b"{}", trust=trust(receiver), challenge="abc")
+    assert reply.fault == "timeout"
+
+
+async def test_retry_after_is_told_with_what_failed(called: Called, receiver: Receiver):
+    receiver.behave = says(429, Retry_After="17")
+    reply = await called().call(to(receiver), {}, b"{}", trust=trust(receiver))
+    assert (reply.fault, reply.retry_after) == ("http_4xx", 17)
+    receiver.behave = lambda _, writer: asyncio.sleep(0, writer.write(respond(200, Retry_After="17")))
+    assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).retry_after is None
+
+
+async def test_nothing_of_one_receiver_reaches_the_next_request(called: Called, receiver: Receiver):
+    receiver.behave = says(200, Set_Cookie="id=7")
+    found = called()
+    for _ in range(2):
+        await found.call(to(receiver), {}, b"{}", trust=trust(receiver))
+    assert "cookie" not in receiver.came[1].headers
+    assert receiver.connections == 1
