@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -32,6 +33,7 @@ Color = Literal["auto", "always", "never"]
 
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FRAME_OPTIONS: Final = ("config", "verbose", "quiet", "color")
 
 
@@ -283,7 +285,8 @@ def run(arguments: Sequence[str]) -> int:
 
             return completion.answer(group, arguments, shell)
         code = group.main(list(arguments), prog_name="chainwatch", standalone_mode=False, obj=frame)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:  # found by the flush
         code = CLOSED_PIPE
     except (KeyboardInterrupt, typer.Abort):
@@ -295,6 +298,11 @@ def run(arguments: Sequence[str]) -> int:
 
         code = _tell(error, frame, told(error), error.exit_code)
     except Exception as error:  # noqa: BLE001  # a bug: people get a line, and with -vv the traceback
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            close_stdout()
+            return _tell(error, frame, f"cannot write to stdout\n{os.strerror(error.errno).lower()}", 1)
+        if sys.stdout is None and isinstance(error, AttributeError) and error.obj is None:
+            return _tell(error, frame, "stdout is closed\ngive it a file or a pipe", 1)
         what = redact(f"this should not have happened: {type(error).__name__}: {error}")
         code = _tell(error, frame, f"{what}\nrun it again with -vv for the whole story, and please report it", 1)
     if code == CLOSED_PIPE:
