@@ -193,7 +193,6 @@ class Courier:
                 for message in self._messages(given):
                     if not await self._deliver(message):
                         return
-                    follower.events_sent += 1
                     follower.bytes_sent += len(message.body)
                 self._given = None
                 follower.resume()
@@ -327,6 +326,8 @@ class Courier:
         about = {"reason": trouble.fault, "status": trouble.status, "attempts": trouble.attempts, **self.webhook.told}
         if outcome.next == "again":
             _log.warning(f"{what} is not accepted, and is tried again", **about)
+        elif outcome.next == "dead" and event is not None and event.event is None:
+            _log.error("the receiver of a webhook was not told what retention took, and it goes on", **about)
         elif outcome.next == "dead":
             _log.error(
                 "an event of a webhook is given up, and kept as a dead letter", event_id=event and event.id, **about

@@ -25,6 +25,8 @@ from chainwatch.webhooks.terms import Terms, Withdrawn, Words
 TIDY: Final = 60.0
 """Seconds after which the places of webhooks that had nothing to deliver are saved."""
 _AN_HOUR: Final = 3600.0
+_DELIVERED: Final = ("url", "words", "form", "headers")
+"""Of a purpose: what is delivered, and where."""
 
 _log = structlog.get_logger("chainwatch.webhooks")
 
@@ -137,7 +139,7 @@ class Webhooks:
         async with self._one_by_one:
             webhook = self.register.get(owner, name)
             new = webhook is None
-            if webhook is None or webhook.purpose.url != url:
+            if webhook is None or webhook.purpose.url != url or not webhook.standing.verified:
                 self._spend(owner)
             now = self.now()
             if webhook is None:
@@ -154,7 +156,8 @@ class Webhooks:
                     webhook.purpose, url=url, words=words, form=form, headers=headers or {}, expires=expires
                 )
                 await self._change(webhook, _with_secret(purpose, secret, now), now)
-            await self._seat(webhook)
+            if webhook.courier is None or new:
+                await self._seat(webhook)
         if not webhook.standing.verified and webhook.courier is not None:
             await webhook.courier.attempt()
         return webhook, made, new
@@ -267,7 +270,7 @@ class Webhooks:
                     sequence = known.sequence if known is not None else await start()
                     found = Webhook(OPERATOR, name, purpose, Standing(sequence=sequence, at=now, verified=True))
                     await self.register.enter(found)
-                elif _differs(found.purpose, purpose):
+                elif _differs(found.purpose, purpose, (*_DELIVERED, "secret", "trust")):
                     changed = msgspec.structs.replace(
                         purpose, created=found.purpose.created, secret=found.purpose.secret,
                         former=found.purpose.former, former_until=found.purpose.former_until,
@@ -280,11 +283,17 @@ class Webhooks:
     # --- who delivers -------------------------------------------------------------------------------------------------
 
     async def _change(self, webhook: Webhook, purpose: Purpose, now: int, *, verified: bool | None = None) -> None:
-        """Another purpose: where something of it is another, nothing goes on by the old one."""
-        await self._unseat(webhook)
-        before, standing = webhook.purpose, webhook.standing
-        if msgspec.structs.replace(purpose, changed=before.changed) != before:
+        """Another purpose. Nobody delivers any more where that is for something else, or was not done."""
+        before = webhook.purpose
+        if purpose != before:
             purpose = msgspec.structs.replace(purpose, changed=now)
+        live = webhook.status in ("live", "failing") and webhook.courier is not None
+        if live and webhook.owner != OPERATOR and not _differs(before, purpose, _DELIVERED):
+            await self.register.renew(webhook, purpose)
+            self._arm(webhook)
+            return
+        await self._unseat(webhook)
+        standing = webhook.standing
         if verified is None:
             verified = standing.verified and purpose.url == before.url
         told = msgspec.structs.replace(standing, trouble=None, pause=None, after_dead=False, verified=verified)
@@ -339,6 +348,8 @@ class Webhooks:
 
     def _arm(self, webhook: Webhook) -> None:
         """It is removed when it expires, whoever delivers."""
+        if (timer := self._expiries.pop(webhook, None)) is not None:
+            timer.cancel()
         expires = webhook.purpose.expires
         if expires is not None:
             wait = min(max(expires - self.now(), 0) / 1000, _AN_HOUR)  # clocks of wall time are set now and then
@@ -411,7 +422,5 @@ def _with_secret(purpose: Purpose, secret: str | None, now: int) -> Purpose:
     return msgspec.structs.replace(purpose, secret=secret, former=purpose.secret, former_until=now + kept.OVERLAP)
 
 
-def _differs(old: Purpose, new: Purpose) -> bool:
-    """Whether the configuration says something else."""
-    fields: Sequence[str] = ("url", "words", "secret", "form", "headers", "trust")
+def _differs(old: Purpose, new: Purpose, fields: Sequence[str]) -> bool:
     return any(getattr(old, field) != getattr(new, field) for field in fields)

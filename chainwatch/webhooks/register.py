@@ -104,10 +104,11 @@ class Register:
         whose = (webhook.owner, webhook.name)
         if (before := self.standings.pop(whose, None)) is not None:
             webhook.standing = before
-        changes: list[Change] = [kept.put_standing(*whose, webhook.standing)]
-        if webhook.owner != OPERATOR:
-            changes.append(kept.put_purpose(*whose, webhook.purpose))
-        await self._log.append((), changes)
+        else:
+            changes: list[Change] = [kept.put_standing(*whose, webhook.standing)]
+            if webhook.owner != OPERATOR:
+                changes.append(kept.put_purpose(*whose, webhook.purpose))
+            await self._log.append((), changes)
         self._webhooks[whose] = webhook
         await self._count(webhook)
 
@@ -118,6 +119,11 @@ class Register:
             changes.append(kept.put_purpose(webhook.owner, webhook.name, purpose))
         await self._log.append((), changes)
         webhook.purpose, webhook.standing = purpose, standing
+
+    async def renew(self, webhook: Webhook, purpose: Purpose) -> None:
+        """Another purpose, by which the same is delivered to the same receiver."""
+        await self._log.append((), [kept.put_purpose(webhook.owner, webhook.name, purpose)])
+        webhook.purpose = purpose
 
     async def move(self, moves: Iterable[tuple[Webhook, Standing]]) -> None:
         """They stand so from now on: in one commit. Returns when that is durable."""
