@@ -24,8 +24,8 @@ def told(error: Any) -> str:
     path = context.command_path if context else "chainwatch"
     name = getattr(error, "option_name", "")
     if name and hasattr(error, "possibilities"):
-        close = difflib.get_close_matches(name, _options(context), n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"see {path} --help"
+        close = difflib.get_close_matches(name.lstrip("-"), _options(context), n=1)
+        hint = f"did you mean '--{close[0]}'?" if close else f"see {path} --help"
         return f"no option {printable(redact(name), 64)!r}\n{hint}"
     what = error.format_message()
     for found, instead in _WORDS:
@@ -34,7 +34,8 @@ def told(error: Any) -> str:
 
 
 def _options(context: Any) -> list[str]:
+    """Without their dashes, in which all are alike."""
     if context is None:
         return []
     every = (name for one in context.command.params for name in (*one.opts, *one.secondary_opts))
-    return [name for name in every if name.startswith("--")]
+    return [name[2:] for name in every if name.startswith("--")]
