@@ -43,11 +43,12 @@ def check(
     online: Annotated[bool, typer.Option("--online", help="Ask each endpoint who it is and what it has, too.")] = False,
 ) -> None:
     """
-    Tell everything that is wrong with the configuration, each with its line and what would be right.
+    Tell everything that is wrong.
 
-    With --online each endpoint is asked as well: whether it answers, for which chain, how fast, how old its newest
-    block is, and what it has of what the configuration needs; and the contracts of tokens and feeds, what they say of
-    themselves. Exit code 3 where something is wrong, 4 where an endpoint does not answer.
+    Each problem of the configuration is told with its line and with what would be right. With --online each
+    endpoint is asked as well: whether it answers, for which chain, how fast, how old its newest block is, and what
+    it has of what the configuration needs; and the contracts of tokens and feeds, what they say of themselves. Exit
+    code 3 where something is wrong, 4 where an endpoint does not answer.
     """
     found = _loaded(ctx)
     settings = found.settings
@@ -70,10 +71,10 @@ def show(
     log: Annotated[Path | None, typer.Option("--log", metavar="PATH", help="As of serve.", show_default=False)] = None,
 ) -> None:
     """
-    Show the value of each key that is in force, and where it is from: the file and its line, a variable, an option, or
-    the default.
+    Show each value, and where it is from.
 
-    It is written as in a file. Of URLs of nodes only the host is shown, of secrets nothing.
+    That is the file and its line, a variable, an option, or the default. It is written as in a file. Of URLs of
+    nodes only the host is shown, of secrets nothing.
     """
     import msgspec
 
@@ -136,6 +137,7 @@ def _summary(settings: Settings) -> str:
     counts = [
         _count(len(settings.chains), "chain"), _count(len(settings.wallets), "wallet"),
         _count(len(settings.tokens), "token"), _count(len(settings.prices), "price"),
+        *([_count(len(settings.webhooks), "webhook")] if settings.webhooks else ()),
     ]  # fmt: skip
     return f"good; {', '.join(counts)}"
 
