@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -27,7 +27,7 @@ from chainwatch.filter import Vocabulary
 from chainwatch.following import Following
 from chainwatch.hangup import Hangups, Load
 from chainwatch.keys import Watch
-from chainwatch.log import Log
+from chainwatch.log import Log, Put
 from chainwatch.log.store import open_log
 from chainwatch.payloads import PAYLOADS
 from chainwatch.server import descriptors
@@ -39,8 +39,12 @@ from chainwatch.server.present import Present
 from chainwatch.server.sessions import Sessions
 from chainwatch.stream.follow import Followers
 from chainwatch.stream.hub import Hub
+from chainwatch.systemd.notify import Notifier
 from chainwatch.webhooks import Configured, Webhooks, configured
 from chainwatch.wiring import demonstration
+
+_ALIVE: Final = "alive"
+"""A key of the log's state: when it was last written for the watchdog, Unix ns."""
 
 
 def run(settings: Settings, load: Load, *, source: str | None, demo: bool, seed: int, insecure: bool) -> int:
@@ -69,7 +73,8 @@ async def _serve(settings: Settings, load: Load, *, source: str | None, demo: bo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    hangups = Hangups(stop)
+    notifier = Notifier.here()
+    hangups = Hangups(stop, notifier)
     async with contextlib.AsyncExitStack() as stack:
         if demo:
             overlay = await stack.enter_async_context(demonstration(seed))
@@ -109,6 +114,11 @@ async def _serve(settings: Settings, load: Load, *, source: str | None, demo: bo
             webhooks.take_up(_called(following, log))
 
         await stack.enter_async_context(hangups.reloading(load, following, keys.look, applied))
+
+        async def prove() -> None:
+            await log.append((), (Put(_ALIVE, str(time.time_ns()).encode()),))  # another value: a write, and synced
+
+        await stack.enter_async_context(notifier.ready(prove, lambda: _standing(following, hub)))
         await stop.wait()
         structlog.get_logger().info("stopping")
 
@@ -166,6 +176,14 @@ async def _listening(
     finally:
         watching.cancel()
         await runner.cleanup()
+
+
+def _standing(following: Following, hub: Hub) -> str:
+    """How things stand, in a line."""
+    chains = [
+        f"{one['name']} {one['state']}" + (f" at {one['head']}" if one["head"] else "") for one in following.chains()
+    ]
+    return ", ".join([*chains, f"{len(hub.streams)} streams"])
 
 
 def _called(following: Following, log: Log) -> Configured:

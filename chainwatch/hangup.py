@@ -20,6 +20,7 @@ from chainwatch.config import Settings, api_keys
 from chainwatch.errors import ChainwatchError, ConfigError
 from chainwatch.following import Following
 from chainwatch.reload import Plan, compare
+from chainwatch.systemd.notify import Notifier
 
 Load = Callable[[], Settings]
 """The configuration as it is read at a start: the same file, variables and flags. `ConfigError` where it is wrong."""
@@ -31,9 +32,13 @@ _log = structlog.get_logger()
 class Hangups:
     """The signals that came. To be made on the event loop, before anything that takes time."""
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        """`stop`: what ends the daemon, since that is what SIGHUP means where the terminal has gone away."""
+    def __init__(self, stop: asyncio.Event, notifier: Notifier) -> None:
+        """
+        `stop`: what ends the daemon, since that is what SIGHUP means where the terminal has gone away. `notifier`:
+        who else is told that a reload begins and ends.
+        """
         self._stop = stop
+        self._notifier = notifier
         self._wanted = asyncio.Event()
         self._foreground = _is_foreground()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._came)
@@ -68,9 +73,10 @@ class Hangups:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                looks()
-                if await reload(load, following):
-                    applied(following.settings)
+                with self._notifier.reloading():
+                    looks()
+                    if await reload(load, following):
+                        applied(following.settings)
             except Exception:  # noqa: BLE001 - a fault of ours; the daemon works, and must go on
                 _log.exception("the configuration was not reloaded as it should have been")
 

@@ -34,6 +34,7 @@ PUBLIC_ETHEREUM: Final[dict[str, Any]] = {
 }
 """What is watched where there is no file."""
 
+CREDENTIALS: Final = "${CREDENTIALS_DIRECTORY}/"
 _PREFIX: Final = "CHAINWATCH_"
 _OTHERS: Final = frozenset({"CHAINWATCH_CONFIG", "CHAINWATCH_URL", "CHAINWATCH_KEY"})
 """Variables that are no settings: where the file is, and how clients reach a daemon."""
@@ -168,7 +169,12 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def _expand(written: str, base: Path, environ: Mapping[str, str]) -> Path:
-    """A path as people write it: `~` is the home folder; a relative one starts at `base`."""
+    """
+    A path as people write it: `~` is the home folder; a relative one starts at `base`. `${CREDENTIALS_DIRECTORY}` is
+    where systemd puts the credentials of a service; by hand they are where it takes them from, in `base`.
+    """
+    if written.startswith(CREDENTIALS):
+        return Path(environ.get("CREDENTIALS_DIRECTORY") or base) / written.removeprefix(CREDENTIALS)
     if written == "~" or written.startswith("~/"):
         return _home(environ) / written[2:]
     return base / written
