@@ -89,6 +89,7 @@ def test_every_command_has_its_options_and_those_of_the_frame(command):
         ("tail -o ", ["human", "json", "template"]),
         ("tail --since e", ["earliest"]),
         ("tail --url h", []),
+        ("serve --host 0", []),
         ("tail --json=x", []),
         ("tail --unknown x", []),
         ("--color n", ["never"]),
@@ -139,16 +140,18 @@ def test_the_configuration_is_found_as_by_every_command(home, monkeypatch):
     both()
 
 
-def test_custom_types_and_keys_of_this_machine_are_known(home, capsys):
+def test_custom_types_webhooks_and_keys_of_this_machine_are_known(home, capsys):
     state = home / ".local" / "state" / "chainwatch"
     state.mkdir(parents=True)
     with sqlite3.connect(state / "events.db") as log:
         for table in TABLES:
             log.execute(table)
+        log.execute("INSERT INTO state VALUES ('webhook//shop', ''), ('webhook-at//shop', ''), ('webhook/k/till', '')")
         log.execute("INSERT INTO pairs VALUES (1, NULL, 'deploy'), (2, 'base', 'block_new')")
     log.close()
     assert words("send", "") == ["deploy"]
     assert words("tail", "-t", "d") == ["deploy"]
+    assert words("webhooks", "remove", "") == ["shop", "till"]
     assert run(["keys", "create", "phone", "--log", str(state / "events.db"), "--config", "/dev/null"]) == 0
     assert words("keys", "revoke", "") == ["phone"]
     capsys.readouterr()

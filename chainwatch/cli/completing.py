@@ -26,8 +26,8 @@ class Candidate(NamedTuple):
 FILES: Final = (Candidate("/"),)
 """The name of a file: the shell knows better."""
 
-Known = Callable[[str, Path | None], Iterable[Candidate]]
-"""A metavar and the -c that was given -> the words that are known for it."""
+Known = Callable[[str, str, Path | None], Iterable[Candidate]]
+"""A command, a metavar of it and the -c that was given -> the words that are known for it."""
 
 _HELP: Final = Candidate("--help", "Show this message and exit.")
 _FILES: Final = frozenset({"FILE", "PATH", "FOLDER"})
@@ -40,6 +40,7 @@ def candidates(group: Any, words: Sequence[str], known: Known) -> Sequence[Candi
     command: Any = group
     awaiting: Any = None  # the option whose value comes next
     config: Path | None = None
+    path: list[str] = []  # of the command
     place = 0  # of the next argument
     options = True
     for word in before:
@@ -59,13 +60,18 @@ def candidates(group: Any, words: Sequence[str], known: Known) -> Sequence[Candi
         elif isinstance(command, TyperGroup):
             if (command := command.get_command(None, word)) is None:  # type: ignore[arg-type]  # ours needs no context
                 return ()
+            path.append(word)
         else:
             place += 1
+
+    def values(parameter: Any, last: str) -> Sequence[Candidate]:
+        return _values(parameter, last, lambda metavar: known(" ".join(path), metavar, config))
+
     if awaiting is not None:
-        return _values(awaiting, "" if last == "=" else last, known, config)
+        return values(awaiting, "" if last == "=" else last)
     if options and last.startswith("--") and "=" in last:
         name, _, value = last.partition("=")
-        found = _values(_option(command, name), value, known, config)
+        found = values(_option(command, name), value)
         return found if found is FILES else [Candidate(f"{name}={word}", meaning) for word, meaning in found]
     if options and last.startswith("-"):
         return _beginning(last, _options(command))
@@ -74,7 +80,7 @@ def candidates(group: Any, words: Sequence[str], known: Known) -> Sequence[Candi
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     if not arguments or (place >= len(arguments) and arguments[-1].nargs != -1):
         return _beginning(last, _options(command))
-    return _values(arguments[min(place, len(arguments) - 1)], last, known, config)
+    return values(arguments[min(place, len(arguments) - 1)], last)
 
 
 def _beginning(lead: str, found: Iterable[Candidate]) -> list[Candidate]:
@@ -106,7 +112,7 @@ def _takes_value(option: Any) -> bool:
     return not (option.is_flag or option.count)
 
 
-def _values(parameter: Any, last: str, known: Known, config: Path | None) -> Sequence[Candidate]:
+def _values(parameter: Any, last: str, known: Callable[[str], Iterable[Candidate]]) -> Sequence[Candidate]:
     if parameter is None or (parameter.param_type_name == "option" and not _takes_value(parameter)):
         return ()
     if choices := get_args(parameter.type_descriptor.annotation):
@@ -117,10 +123,11 @@ def _values(parameter: Any, last: str, known: Known, config: Path | None) -> Seq
         return FILES
     if parameter.metavar == "TIME":
         return _beginning(last, _TIMES if parameter.name in ("since", "until") else ())
-    metavar = "CUSTOM" if parameter.name == "kind" else parameter.metavar or ""
     # Values may stand together, with commas: the last of them is completed.
     lead, comma, rest = last.rpartition(",")
-    return [Candidate(f"{lead}{comma}{one.word}", one.meaning) for one in _beginning(rest, known(metavar, config))]
+    return [
+        Candidate(f"{lead}{comma}{one.word}", one.meaning) for one in _beginning(rest, known(parameter.metavar or ""))
+    ]
 
 
 _UNSAFE: Final = frozenset(" \t\n\"'`$\\<>|;&()*?[]{}!#~")

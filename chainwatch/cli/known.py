@@ -44,12 +44,13 @@ class Names:
 
     def custom(self) -> Iterator[Candidate]:
         """Types that were published to the log of this machine."""
-        try:
-            with closing(sqlite3.connect(f"{self.log().as_uri()}?mode=ro", uri=True, timeout=0.1)) as log:
-                rows = log.execute("SELECT DISTINCT type FROM pairs ORDER BY type").fetchall()
-        except sqlite3.Error:
-            return
-        yield from (Candidate(str(kind), "custom") for (kind,) in rows if kind not in PAYLOADS)
+        kinds = self._logged("SELECT DISTINCT type FROM pairs ORDER BY type")
+        yield from (Candidate(kind, "custom") for kind in kinds if kind not in PAYLOADS)
+
+    def webhooks(self) -> Iterator[Candidate]:
+        """Those that clients made, of every key: it is the daemon that knows whose is whose."""
+        kept = self._logged("SELECT key FROM state WHERE key >= 'webhook/' AND key < 'webhook0' ORDER BY key")
+        yield from (Candidate(key.rpartition("/")[2]) for key in kept)
 
     def chains(self) -> Iterator[Candidate]:
         if not self._settings:  # without a file, Ethereum is followed
@@ -78,6 +79,14 @@ class Names:
             return self._place(given, Path()).absolute()
         return (self._base("XDG_STATE_HOME", ".local/state") / "chainwatch" / "events.db").absolute()
 
+    def _logged(self, question: str) -> list[str]:
+        """The texts that the log has as an answer; a daemon may be writing it."""
+        try:
+            with closing(sqlite3.connect(f"{self.log().as_uri()}?mode=ro", uri=True, timeout=0.1)) as log:
+                return [str(text) for (text,) in log.execute(question)]
+        except sqlite3.Error:
+            return []
+
     def _base(self, variable: str, otherwise: str) -> Path:
         given = self._environ.get(variable, "")
         return Path(given) if given.startswith("/") else self._home / otherwise
@@ -102,20 +111,28 @@ def fields(_: Names) -> Iterator[Candidate]:
     yield from (Candidate(f"data.{name}") for name in sorted(every))
 
 
-_BY_METAVAR: Final[Mapping[str, Callable[[Names], Iterable[Candidate]]]] = {
+def nothing(_: Names) -> Iterable[Candidate]:
+    return ()
+
+
+_MEANT: Final[Mapping[str, Callable[[Names], Iterable[Candidate]]]] = {
     **dict.fromkeys(("TYPE", "TYPES", "FILTER"), Names.types),
     **dict.fromkeys(("CHAIN", "CHAINS"), Names.chains),
     **dict.fromkeys(("ADDRESS", "ADDRESSES"), Names.addresses),
     "TOKEN": Names.tokens,
-    "CUSTOM": Names.custom,
     "NAME|ID": Names.keys,
     "FIELDS": fields,
+    # Where a command means something of its own:
+    "send TYPE": Names.custom,
+    "serve ADDRESS": nothing,
+    "config show ADDRESS": nothing,
+    **dict.fromkeys(("webhooks remove NAME", "webhooks test NAME"), Names.webhooks),
 }
 
 
-def known(metavar: str, config: Path | None) -> Iterable[Candidate]:
-    """The words for a parameter with that metavar, by the configuration that -c named, if it did."""
-    find = _BY_METAVAR.get(metavar)
+def known(command: str, metavar: str, config: Path | None) -> Iterable[Candidate]:
+    """The words for what a command takes under that metavar, by the configuration that -c named, if it did."""
+    find = _MEANT.get(f"{command} {metavar}") or _MEANT.get(metavar)
     return find(Names(config, os.environ)) if find else ()
 
 
