@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections import defaultdict
 from contextlib import suppress
 from typing import Any, Self
 
@@ -49,7 +50,7 @@ class Host:
         self._arguments = arguments
         self._environ = environ
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._pushed: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._told: dict[str, asyncio.Queue[dict[str, Any]]] = defaultdict(asyncio.Queue)
         self._count = 0
         self.hello: dict[str, Any] = {}
         self.code: int | None = None
@@ -109,16 +110,18 @@ class Host:
         assert result["isError"], result
         return result["content"][0]["text"]
 
-    async def pushed(self) -> dict[str, Any]:
-        """The next notification that was pushed into the channel."""
+    async def told(self, method: str) -> dict[str, Any]:
+        """What the next notification of that kind says."""
         async with asyncio.timeout(30):
-            while (told := await self._pushed.get())["method"] != "notifications/claude/channel":
-                pass
-        return told["params"]
+            return (await self._told[f"notifications/{method}"].get())["params"]
+
+    async def pushed(self) -> dict[str, Any]:
+        """The next that was pushed into the channel."""
+        return await self.told("claude/channel")
 
     def silent(self) -> bool:
-        """Nothing was pushed that was not taken by `pushed`."""
-        return self._pushed.empty()
+        """Nothing was told that no test has taken."""
+        return all(kind.empty() for kind in self._told.values())
 
     async def end(self, number: int | None = None) -> int:
         """End it by this signal, or by ending stdin; the exit code."""
@@ -139,6 +142,6 @@ class Host:
             message = json.loads(text)
             assert message["jsonrpc"] == "2.0"
             if "method" in message:
-                self._pushed.put_nowait(message)
+                self._told[message["method"]].put_nowait(message)
             else:
                 self._answers.pop(message["id"]).set_result(message)

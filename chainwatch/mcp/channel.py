@@ -99,6 +99,7 @@ class Channel:
         self._hear = hear
         self._kept = cursor
         self._gaps: list[client.Gap] = []
+        self._turn = asyncio.Lock()  # a gap is told before the event behind it
         self._news = asyncio.Event()
         self._refusal = ""
         self._backoff = Backoff()
@@ -118,8 +119,9 @@ class Channel:
             try:
                 async with self._open(self._cursor, self._note) as stream:
                     async for _ in stream:
-                        await self._tell_gaps()
-                        await self._push(METHOD, message(msgspec.json.decode(stream.line)))
+                        async with self._turn:
+                            await self._tell_gaps()
+                            await self._push(METHOD, message(msgspec.json.decode(stream.line)))
                         self._moved(stream.cursor)
             except Unreachable as error:
                 seconds = self._backoff.failed()
@@ -150,7 +152,8 @@ class Channel:
         while True:
             await self._news.wait()
             self._news.clear()
-            await self._tell_gaps()
+            async with self._turn:
+                await self._tell_gaps()
             if (cursor := self._cursor) != self._kept:
                 with anyio.CancelScope(shield=True):  # `run` may write a newer one when this has ended
                     await asyncio.to_thread(self._keep, cursor)
@@ -158,7 +161,8 @@ class Channel:
 
     async def _tell_gaps(self) -> None:
         while self._gaps:
-            await self._push(METHOD, trouble("gap", f"{self._gaps.pop(0)}".capitalize()))
+            await self._push(METHOD, trouble("gap", f"{self._gaps[0]}".capitalize()))
+            del self._gaps[0]  # only now: until it was told, no cursor behind it is kept
 
     async def _tell_refusal(self, why: str) -> None:
         """Once, until it is another one, or is over."""

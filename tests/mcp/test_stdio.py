@@ -163,15 +163,17 @@ async def test_a_daemon_that_is_killed_and_started_again_is_waited_for_and_nothi
         await host.call("send_event", **deploy(1))
         waited = await host.call("wait_for_event", **_at(opened), timeout_s=20)
         place = {"subscription_id": opened["subscription_id"], "cursor": waited["cursor"]}
+        await host.request("resources/subscribe", uri=opened["resource_uri"])
         waiting = asyncio.create_task(host.call("wait_for_event", **place, timeout_s=50))
-        await _open(daemon, 2)
+        await _open(daemon, 3)
         await daemon.kill()
         assert "running there" in await host.fails("get_chain_status")
         await daemon.start()
         await host.call("send_event", **deploy(2))
         assert [numbers(page) for page in (waited, await waiting)] == [[1], [2]]
         assert [_number(await host.pushed()) for _ in range(2)] == [1, 2]
-        assert host.silent()
+        assert (await host.told("resources/updated"))["uri"] == opened["resource_uri"]
+    assert host.silent()
 
 
 async def _open(daemon: Daemon, count: int) -> None:
