@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tomllib
 from collections.abc import Iterator
@@ -190,6 +191,11 @@ source = "coingecko"
 id = "ethereum"
 url = "https://api.example/{SECRET}"
 api_key_file = "key"
+
+[[webhooks]]
+name = "shop"
+url = "https://shop.example/{SECRET}"
+secret_file = "hook"
 """
 
 
@@ -197,6 +203,7 @@ api_key_file = "key"
 def everything(write) -> Path:
     write(f"wss://other.example/{SECRET}\n", "urls")
     write(SECRET, "key")
+    write("whsec_" + base64.b64encode(SECRET.encode()).decode(), "hook")
     return write(EVERYTHING)
 
 
@@ -227,6 +234,7 @@ def test_each_value_has_its_origin(everything, monkeypatch, capsys):
     assert second["endpoints"] == {"value": ["wss://other.example/…"], "origin": "file", "where": at_the_file}
     (price,) = told["prices"]
     assert price["url"]["value"] == "https://api.example/…"
+    assert told["webhooks"][0]["url"]["value"] == "https://shop.example/…"
     assert "feed" not in price
 
 

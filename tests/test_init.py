@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,18 @@ def test_a_node_of_another_chain_is_not_taken_for_a_well_known_one(node, home, c
     assert run(["init", "--chain", f"base={node.url}"]) == 3
     assert f"{node.url} serves chain id 1337, and base is 8453" in capsys.readouterr().err
     assert [*home.iterdir()] == []
+
+
+def test_a_daemon_follows_what_was_written(node, home, path, capsys):
+    assert run(["init", "--chain", f"mine={node.url}", "--wallet", VITALIK]) == 0
+    command = [sys.executable, "-m", "chainwatch", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout.readline().startswith("listening on http://127.0.0.1:")
+        ready = next(line for line in daemon.stderr if "endpoint ready" in line)
+        assert "mine" in ready
+        daemon.terminate()
+        daemon.communicate(timeout=20)
+    assert daemon.returncode == 0
 
 
 # --- what is there already ------------------------------------------------------------------------------------------
