@@ -66,6 +66,17 @@ async def test_what_a_node_lacks_is_said_with_its_own_reason():
     assert "does not exist" in receipts.why
 
 
+async def test_what_a_node_calls_itself_moves_no_cursor():
+    one = await found(Node(web3_clientVersion=rb'"Geth\u001b[2J\u202e' + b"x" * 100 + b'"'))
+    assert one.client.startswith(r"Geth\u001b[2J\u202ex")
+    assert len(one.client) == 60
+    broken = await found(Node(web3_clientVersion=b"7", eth_getBlockReceipts=RpcError(-32000, "\x1b[2J" + "x" * 1000)))
+    assert (broken.client, broken.problem) == ("", "")
+    (receipts,) = (ability for ability in broken.abilities if ability.name == "receipts")
+    assert receipts.why.startswith(r"\u001b[2Jx")
+    assert len(receipts.why) <= 200
+
+
 async def test_a_node_that_traces_and_has_forgotten_the_first_block_traces():
     assert "traces" in there(await found(Node(trace_block=PRUNED)))
     # geth's words of a block that it does not have.
