@@ -112,6 +112,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "Check the configuration, or show what is in force and by what.",
         "chainwatch config check --online",
     ),
+    "service": Command(
+        "chainwatch.cli.service:service",
+        "Print or install the unit by which systemd runs the daemon.",
+        "chainwatch service --install",
+    ),
     "schema": Command(
         "chainwatch.cli.schema:schema",
         "Print the JSON Schema of events.",
