@@ -1,8 +1,8 @@
 """
 The command line: what all commands share. One module a command; each is imported only when it is meant.
 
-Exit codes: 0 done, 1 failure, 2 usage, 3 configuration, 4 cannot reach, 5 gap under --strict, 130 ^C, 141 closed pipe.
-An error is one plain block on stderr: what, why, what to do.
+Exit codes: 0 done, 1 failure, 2 usage, 3 configuration, 4 cannot reach, 5 gap under --strict or
+nothing in time, 130 ^C, 141 closed pipe. An error is one plain block on stderr: what, why, what to do.
 
 A command is a plain function with typer's annotations, named in `COMMANDS`; or a `typer.Typer` of class `Group`, whose
 own commands are. The options of the frame (-c, -v, -q, --color) are taken before and after a command's name; a command
