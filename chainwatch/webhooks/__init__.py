@@ -14,10 +14,10 @@ kept; `courier` is the task of one webhook; `house` has them all, and is what th
 from chainwatch.webhooks.caller import Caller, Trust
 from chainwatch.webhooks.configured import Configured, configured
 from chainwatch.webhooks.delivery import Fault, Reply
-from chainwatch.webhooks.house import TooMany, TooOften, Webhooks, place_of
+from chainwatch.webhooks.house import Webhooks
 from chainwatch.webhooks.kept import MOST, NAME, OPERATOR, Letter, Purpose
-from chainwatch.webhooks.register import Status, Webhook
-from chainwatch.webhooks.terms import Terms, Withdrawn, Words
+from chainwatch.webhooks.register import Status, Webhook, place_of
+from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
 __all__ = [
     "MOST", "NAME", "OPERATOR", "Caller", "Configured", "Fault", "Letter", "Purpose", "Reply", "Status", "Terms",

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -153,6 +153,21 @@ class Caller:
             max_line_size=_BODY,
             max_field_size=_BODY,
         )
+
+
+class Room:
+    """So many requests at once, and fewer of one owner: each is a descriptor, and receivers that stall keep theirs."""
+
+    def __init__(self, most: int = 64, share: int = 16) -> None:
+        self._share = share
+        self._all = asyncio.Semaphore(most)
+        self._own: dict[str, asyncio.Semaphore] = {}
+
+    @contextlib.asynccontextmanager
+    async def of(self, owner: str) -> AsyncIterator[None]:
+        """A request of theirs may be made inside. Who waits, waits in turn."""
+        async with self._own.setdefault(owner, asyncio.Semaphore(self._share)), self._all:
+            yield
 
 
 class _Refused(Exception):

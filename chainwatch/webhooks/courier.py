@@ -26,7 +26,7 @@ from chainwatch.stream.begin import Gap
 from chainwatch.stream.follow import Follower, Followers, Given, State
 from chainwatch.stream.wire import Piece
 from chainwatch.webhooks import kept, signing, target
-from chainwatch.webhooks.caller import Caller, chance
+from chainwatch.webhooks.caller import Caller, Room, chance
 from chainwatch.webhooks.delivery import ACCEPTED, LONGEST_WISH, Outcome, Reply, decide, decide_challenge
 from chainwatch.webhooks.kept import Letter, Standing
 from chainwatch.webhooks.register import Register, Webhook
@@ -56,6 +56,7 @@ class Means(Protocol):
     register: Register
     followers: Followers
     counts: Counter[str]
+    room: Room
 
     @property
     def caller(self) -> Caller: ...
@@ -298,25 +299,28 @@ class Courier:
 
     async def post(self, message: str, body: bytes, *, attempt: int = 0, challenge: str | None = None) -> Reply:
         """Make a request."""
+        async with self._means.room.of(self.webhook.owner):
+            reply = await self._call(message, body, attempt=attempt, challenge=challenge)
+        self.webhook.last, self.webhook.last_at = reply, self._means.now()
+        if reply.fault is not None:
+            self._means.counts[f"fault:{reply.fault}"] += 1
+        return reply
+
+    async def _call(self, message: str, body: bytes, *, attempt: int, challenge: str | None) -> Reply:
         purpose, now = self.webhook.purpose, self._means.now()
         headers = signing.headers(message, now // 1000, body, purpose.secrets(now))
         try:
             receiver = target.parse(purpose.url, private=purpose.trust.private)
         except UsageError:  # of the configuration, which allows no private address
-            reply = Reply(fault="address_refused")
-        else:
-            reply = await self._means.caller.call(
-                receiver,
-                {**purpose.headers, **headers},
-                body,
-                trust=purpose.trust,
-                attempt=attempt,
-                challenge=challenge,
-            )
-        self.webhook.last, self.webhook.last_at = reply, self._means.now()
-        if reply.fault is not None:
-            self._means.counts[f"fault:{reply.fault}"] += 1
-        return reply
+            return Reply(fault="address_refused")
+        return await self._means.caller.call(
+            receiver,
+            {**purpose.headers, **headers},
+            body,
+            trust=purpose.trust,
+            attempt=attempt,
+            challenge=challenge,
+        )
 
     def _say(self, outcome: Outcome, what: str, *, first: bool = False, event: _Message | None = None) -> None:
         """One line when it begins to fail, and whenever something is given up. None says where the receiver is."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from chainwatch.errors import ChainwatchError, LogError, UsageError
+from chainwatch.errors import LogError, UsageError
 from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
 from chainwatch.webhooks import courier, kept, signing, target
-from chainwatch.webhooks.caller import Caller
+from chainwatch.webhooks.caller import Caller, Room
 from chainwatch.webhooks.configured import Configured
 from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
-from chainwatch.webhooks.register import Register, Webhook
-from chainwatch.webhooks.terms import Terms, Withdrawn, Words
+from chainwatch.webhooks.register import Register, Webhook, place_of
+from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
 TIDY: Final = 60.0
 """Seconds after which the places of webhooks that had nothing to deliver are saved."""
@@ -29,19 +29,6 @@ _DELIVERED: Final = ("url", "words", "form", "headers")
 """Of a purpose: what is delivered, and where."""
 
 _log = structlog.get_logger("chainwatch.webhooks")
-
-
-class TooMany(ChainwatchError):
-    """There is no room for another webhook."""
-
-
-class TooOften(ChainwatchError):
-    """Others are called too often."""
-
-    def __init__(self, wait: float) -> None:
-        super().__init__("tests and new webhooks call others: not so often")
-        self.wait = wait
-        """Seconds after which it may be tried again."""
 
 
 class Webhooks:
@@ -53,6 +40,7 @@ class Webhooks:
         """More ways to write a body, by name; to be set before `start`."""
         self.counts: Counter[str] = Counter()
         """Since the start: `accepted`, `failed`, `dead`, and each fault as `fault:WORD`."""
+        self.room = Room()
         self.register = Register(followers.log)
         self._caller = caller
         self._terms = terms
@@ -155,7 +143,7 @@ class Webhooks:
                 purpose = msgspec.structs.replace(
                     webhook.purpose, url=url, words=words, form=form, headers=headers or {}, expires=expires
                 )
-                await self._change(webhook, _with_secret(purpose, secret, now), now)
+                await self._change(webhook, purpose.signed(secret, now), now)
             if webhook.courier is None or new:
                 await self._seat(webhook)
         if not webhook.standing.verified and webhook.courier is not None:
@@ -270,12 +258,12 @@ class Webhooks:
                     sequence = known.sequence if known is not None else await start()
                     found = Webhook(OPERATOR, name, purpose, Standing(sequence=sequence, at=now, verified=True))
                     await self.register.enter(found)
-                elif _differs(found.purpose, purpose, (*_DELIVERED, "secret", "trust")):
+                elif found.purpose.differs(purpose, (*_DELIVERED, "secret", "trust")):
                     changed = msgspec.structs.replace(
                         purpose, created=found.purpose.created, secret=found.purpose.secret,
                         former=found.purpose.former, former_until=found.purpose.former_until,
                     )  # fmt: skip
-                    await self._change(found, _with_secret(changed, purpose.secret, now), now, verified=True)
+                    await self._change(found, changed.signed(purpose.secret, now), now, verified=True)
                 else:
                     continue
                 await self._seat(found)
@@ -288,7 +276,7 @@ class Webhooks:
         if purpose != before:
             purpose = msgspec.structs.replace(purpose, changed=now)
         live = webhook.status in ("live", "failing") and webhook.courier is not None
-        if live and webhook.owner != OPERATOR and not _differs(before, purpose, _DELIVERED):
+        if live and webhook.owner != OPERATOR and not before.differs(purpose, _DELIVERED):
             await self.register.renew(webhook, purpose)
             self._arm(webhook)
             return
@@ -407,20 +395,3 @@ class Webhooks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a webhook could not be changed", task=task.get_name(), exc_info=error)
-
-
-def place_of(webhook: Webhook) -> int:
-    """The sequence up to which there is nothing more to deliver for it."""
-    idle = webhook.courier.idle_at if webhook.courier is not None else None
-    return max(webhook.standing.sequence, idle or 0)
-
-
-def _with_secret(purpose: Purpose, secret: str | None, now: int) -> Purpose:
-    """The purpose with that secret; the one before signs beside it for a while."""
-    if secret is None or secret == purpose.secret:
-        return purpose
-    return msgspec.structs.replace(purpose, secret=secret, former=purpose.secret, former_until=now + kept.OVERLAP)
-
-
-def _differs(old: Purpose, new: Purpose, fields: Sequence[str]) -> bool:
-    return any(getattr(old, field) != getattr(new, field) for field in fields)

@@ -75,6 +75,16 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """What signs at that time."""
         return [self.secret, *([self.former] if self.former and now < self.former_until else ())]
 
+    def signed(self, secret: str | None, now: int) -> Purpose:
+        """The same with that secret, if any: the one before signs beside it for a while."""
+        if secret is None or secret == self.secret:
+            return self
+        return msgspec.structs.replace(self, secret=secret, former=self.secret, former_until=now + OVERLAP)
+
+    def differs(self, other: Purpose, fields: Sequence[str]) -> bool:
+        """Whether one of these is another."""
+        return any(getattr(self, field) != getattr(other, field) for field in fields)
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a webhook stands. Times are Unix milliseconds."""

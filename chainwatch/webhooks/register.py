@@ -64,6 +64,12 @@ class Webhook:
         return {"webhook": self.name, **whose}
 
 
+def place_of(webhook: Webhook) -> int:
+    """The sequence up to which there is nothing more to deliver for it."""
+    idle = webhook.courier.idle_at if webhook.courier is not None else None
+    return max(webhook.standing.sequence, idle or 0)
+
+
 class Register:
     """Every webhook of a log, by owner and name."""
 

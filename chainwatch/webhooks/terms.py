@@ -1,10 +1,11 @@
-"""What an owner may see now. The server knows; it is asked at each connect, as for agents."""
+"""What an owner may see now, and how much one may have. The server knows the first; it is asked as for agents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from chainwatch.errors import ChainwatchError
 from chainwatch.filter import Filter
 
 Words = Mapping[str, Sequence[str]]
@@ -13,6 +14,19 @@ Words = Mapping[str, Sequence[str]]
 
 class Withdrawn(Exception):
     """The owner may not have this (any more): the key was revoked, has expired, or may see less than was asked for."""
+
+
+class TooMany(ChainwatchError):
+    """There is no room for another webhook."""
+
+
+class TooOften(ChainwatchError):
+    """Others are called too often."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("tests and new webhooks call others: not so often")
+        self.wait = wait
+        """Seconds after which it may be tried again."""
 
 
 class Terms(Protocol):

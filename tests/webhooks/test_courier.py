@@ -11,7 +11,7 @@ from webhooks.conftest import Office, Opened
 from webhooks.receiver import Receiver, cuts, drips, floods, respond, says, stalls, well
 
 from chainwatch.event import Event, encode, retraction
-from chainwatch.webhooks import courier, delivery, house, kept
+from chainwatch.webhooks import courier, delivery, kept, place_of
 
 
 def numbers(events: list) -> list[int]:
@@ -145,7 +145,7 @@ async def test_one_that_had_nothing_to_deliver_need_not_look_at_it_again(opened:
     office = await opened()
     hook = await office.operators(receiver, words={"types": ["price"]})
     await office.log.append([transfer(number) for number in range(100)])
-    await office.until(lambda: house.place_of(hook) == 100)
+    await office.until(lambda: place_of(hook) == 100)
     assert hook.standing.sequence == 0
     office = await opened()
     assert (await office.operators(receiver, words={"types": ["price"]})).standing.sequence == 100
@@ -294,3 +294,24 @@ async def test_stopping_does_not_wait_for_a_receiver(opened: Opened, receiver: R
     await receiver.until(lambda: len(receiver.came) == 1)
     async with asyncio.timeout(5):
         await opened()
+
+
+async def test_receivers_that_stall_take_no_more_than_their_owners_share(office: Office, receiver: Receiver, trusted):
+    receiver.behave = stalls
+
+    async def begin() -> int:
+        return 0
+
+    async def add(owner: str, name: str) -> None:
+        await office.hooks.add(owner, name, receiver.url, {}, start=begin)
+
+    adding = [asyncio.create_task(add("bad", f"w{number}")) for number in range(25)]
+    await receiver.until(lambda: receiver.under_way == 16)
+    receiver.behave = well
+    await add("good", "own")
+    await office.log.append([transfer(1)])
+    assert numbers(await receiver.events(1)) == [1]
+    assert receiver.most_at_once <= 17
+    for task in adding:
+        task.cancel()
+    await asyncio.gather(*adding, return_exceptions=True)
