@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -30,6 +30,8 @@ from chainwatch.tui.words import Known
 
 BEAT: Final = 0.1
 """Seconds from one painting to the next."""
+WIDE, HIGH = 110, 32
+"""Columns and lines from which on all panes are on the screen at a time."""
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
@@ -47,22 +49,22 @@ class Monitor(App[None]):
 
     TITLE = "chainwatch monitor"
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - it is declared so
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - it is declared so
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (HIGH, "-high")]  # noqa: RUF012
     CSS: ClassVar[str] = f"""
     Screen {{ background: {BACKGROUND}; }}
     #header {{ height: 2; }}
     #keys {{ height: 1; }}
     #panes {{ height: 8; layout: vertical; }}
-    Pane {{ display: none; height: 1fr; }}
-    Pane.current {{ display: block; }}
+    Pane {{ height: 1fr; }}
     #events {{ height: 1fr; }}
     Screen.-high #panes {{ height: 14; }}
     Screen.-wide.-high #panes {{ layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-gutter: 0 1; height: 45%; }}
-    Screen.-wide.-high Pane {{ display: block; height: 100%; }}
+    Screen.-wide.-high Pane {{ height: 100%; }}
     #prompt {{ display: none; height: auto; background: {RAISED}; }}
     #prompt.open {{ display: block; }}
     #prompt Static {{ height: auto; max-height: 6; padding: 0 1; background: {RAISED}; }}
+    #offers {{ text-wrap: nowrap; text-overflow: ellipsis; }}
     #prompt Input {{ margin: 0 1; background: {BACKGROUND}; }}
     Dialog {{ align: center middle; background: {BACKGROUND} 60%; }}
     #dialog {{ width: 90%; max-width: 120; height: auto; max-height: 90%; background: {RAISED}; padding: 0 1;
@@ -73,8 +75,6 @@ class Monitor(App[None]):
         Binding("space", "pause", show=False),
         Binding("slash", "filter", show=False),
         Binding("enter", "detail", show=False),
-        Binding("tab", "pane(1)", show=False, priority=False),
-        Binding("shift+tab", "pane(-1)", show=False),
         Binding("s", "sort", show=False),
         Binding("y,c", "copy", show=False),
         Binding("ctrl+s", "save", show=False),
@@ -100,6 +100,8 @@ class Monitor(App[None]):
             Pane("streams", "streams", tables.streams, tables.STREAM_ORDERS),
             Pane("log", "log", tables.log),
         )
+        self._shown = self._panes[0]
+        self._is_roomy = False  # all panes are on the screen
         self._header = Header(model, clock)
         self._events = EventList(model)
         self._prompt = Prompt(self._known)
@@ -119,7 +121,7 @@ class Monitor(App[None]):
         yield Keys(id="keys")
 
     async def on_mount(self) -> None:
-        self._show_pane(self._panes[0])
+        self._show_pane(self._shown)
         self._events.focus()
         self.set_interval(BEAT, self.paint, name="paint")
         self.run_worker(self._listen(), name="feed", exit_on_error=False)
@@ -159,12 +161,9 @@ class Monitor(App[None]):
             pane.tabs = tabs
             pane.draw(self.model, now)
 
-    @property
-    def _is_roomy(self) -> bool:
-        """All panes are on the screen."""
-        return self.screen_stack[0].has_class("-wide") and self.screen_stack[0].has_class("-high")
-
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
+        self._is_roomy = event.size.width >= WIDE and event.size.height >= HIGH
+        self._show_pane(self._shown)
         self.call_after_refresh(self.paint_panes)
 
     # --- keys -------------------------------------------------------------------------------------------------------
@@ -193,9 +192,10 @@ class Monitor(App[None]):
         ring: list[Listing] = [self._events, *self._panes]
         listing = self._listing
         following = ring[(ring.index(listing) + by) % len(ring)] if listing in ring else self._events
+        following.display = True
+        self.screen.set_focus(following)  # before the other is hidden: a focus that is hidden goes wherever it likes
         if isinstance(following, Pane):
             self._show_pane(following)
-        following.focus()
         self.call_after_refresh(self.paint_panes)
 
     def action_sort(self) -> None:
@@ -233,8 +233,9 @@ class Monitor(App[None]):
         return focused if isinstance(focused, Listing) else self._events
 
     def _show_pane(self, shown: Pane) -> None:
+        self._shown = shown
         for pane in self._panes:
-            pane.set_class(pane is shown, "current")
+            pane.display = self._is_roomy or pane is shown
 
     # --- the filter -------------------------------------------------------------------------------------------------
 

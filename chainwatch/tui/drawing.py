@@ -66,7 +66,10 @@ def style(tone: Tone, background: str = BACKGROUND) -> Style:
 def drawable(text: str, length: int = 1000) -> str:
     """`text` on one line, in characters whose width every terminal knows."""
     shown = printable(text, length)
-    return shown if shown.isascii() else _MARKS.sub(r"\1", _CONTESTED.sub("·", shown))
+    if shown.isascii():
+        return shown
+    known = shown if shown.isprintable() else "".join(char if char.isprintable() else "·" for char in shown)
+    return _MARKS.sub(r"\1", _CONTESTED.sub("·", known))
 
 
 def fit(text: str, width: int, align: str = "<") -> str:

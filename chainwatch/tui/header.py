@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from chainwatch.text import age
-from chainwatch.tui.drawing import RAISED, Cell, drawable, fit, sparkline, strip
+from chainwatch.tui.drawing import RAISED, Cell, Tone, drawable, fit, sparkline, strip
 from chainwatch.tui.model import Link, Model
 from chainwatch.tui.tables import milliseconds, rate
 
@@ -47,12 +47,13 @@ class Header(Widget):
         if model.view.paused:
             left.append(Cell(f"  ‖ paused, {model.view.new:,} new", "warn"))
         left.append(Cell(f"  {drawable(model.url, 60)}", "dim"))
-        behind = model.behind
-        right = [Cell(f"{sparkline(model.past.of('events'), _SPARK)} ", "accent")] if width >= 110 else []
-        right.append(Cell(f" {rate(model.rates.of('events'))} ", "strong"))
-        right.append(
-            Cell("" if behind is None else f" {age(behind)} behind ", "warn" if (behind or 0) > 60 else "plain")
-        )
+        behind, known = model.behind, model.link.state == "live"  # else these are numbers of before
+        right = [Cell(f"{sparkline(model.past.of('events'), _SPARK)} ", "accent" if known else "dim")]
+        right = right if width >= 110 else []
+        right.append(Cell(f" {rate(model.rates.of('events'))} ", "strong" if known else "dim"))
+        if behind is not None:
+            late: Tone = "dim" if not known else "warn" if behind > 60 else "plain"
+            right.append(Cell(f" {age(behind)} behind ", late))
         return left, right
 
     def _second(self, now: float, width: int) -> tuple[list[Cell], list[Cell]]:

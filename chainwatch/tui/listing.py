@@ -33,6 +33,9 @@ class Listing(Widget, can_focus=True):
         Binding("pagedown", "page(1)", show=False),
         Binding("home,g", "first", show=False),
         Binding("end,G", "last", show=False),
+        # Textual's own would pass over what is not on the screen.
+        Binding("tab", "app.pane(1)", show=False),
+        Binding("shift+tab", "app.pane(-1)", show=False),
     ]
 
     class Chosen(Message):

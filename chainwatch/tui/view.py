@@ -57,7 +57,9 @@ class View:
         """The number of the entry in the first line of `height`."""
         shown = self.shown
         lowest = max(shown.first, shown.end - height)
-        return lowest if self._held is None else min(max(self._top, shown.first), lowest)
+        if self._held is None or (at := self.selected) is None:
+            return lowest
+        return min(max(self._top, at - height + 1, shown.first), at, lowest)  # the height may have changed
 
     # --- what keys do -----------------------------------------------------------------------------------------------
 
@@ -97,8 +99,8 @@ class View:
                 self._held = None
                 return
             self._extend()
-        self._top = top
-        self._top = self.top(height)
+        shown = self.shown
+        self._top = max(shown.first, min(top, shown.end - height))
         self._selected = min(max(self._selected, self._top), self._top + height - 1)
 
     def to_first(self, height: int) -> None:
