@@ -179,6 +179,8 @@ _BRACKETS: Final = re.compile(r" +\[((?:default|env var|required|[\d.]*<?=?x)[^]
 def _said(right: str) -> Iterator[str]:
     """The right column of a help."""
     told = [part for found in _BRACKETS.findall(right) for part in found.split("; ") if part != "required"]
+    if sum(part.startswith("default:") for part in told) > 1:  # ours in words, and typer's
+        told.remove(next(part for part in reversed(told) if part.startswith("default:")))
     words = [re.sub(r"(.*)<=x<=(.*)", r"\1 to \2", re.sub(r"x>=(.*)", r"at least \1", part)) for part in told]
     yield from prose(_BRACKETS.sub("", right))
     if words:
