@@ -343,6 +343,7 @@ def test_all_problems_are_told_at_once_with_their_places(write):
     assert found["server.heartbeat"] == "must be at most 3_600 seconds ()"
     assert found["log.max_bytes"] == "must be at least 1024 KiB ()"
     assert found["chains[0].endpoint"] == "unknown key (did you mean 'endpoints'?)"
+    assert found["chains[0].pending"] == "must be 'watched', 'all' or 'none' (did you mean 'all'?)"
     assert found["wallets[0].chains[0]"] == "no chain is called 'ploy' (did you mean 'poly'?)"
     assert "SECRET" not in str(found)
 

@@ -7,6 +7,7 @@ What was given is never repeated: it may be an endpoint with a key in it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from chainwatch.text import printable
 
 def explain(error: ValidationError, places: Mapping[str, str]) -> list[Problem]:
     """The problems of one validation. `places` says where a value came from, if not from its key in the file."""
-    found = error.errors(include_url=False, include_input=False)
+    found = error.errors(include_url=False)
     found = [item for item in found if item["type"] != "default_factory_not_called"]  # follows from another one
     unknown: dict[tuple[Any, ...], list[str]] = {}
     for item in found:
@@ -63,7 +64,8 @@ def _words(item: Any, loc: tuple[int | str, ...], names: list[str]) -> tuple[str
         case "bool_type":
             return "must be true or false", ""
         case "literal_error":
-            return f"must be {context['expected']}", ""
+            given = item["input"] if isinstance(item["input"], str) else ""
+            return f"must be {context['expected']}", did_you_mean(given, re.findall(r"'(.*?)'", context["expected"]))
         case "greater_than_equal":
             return f"must be at least {_quantity(context['ge'], loc)}", ""
         case "less_than_equal":
