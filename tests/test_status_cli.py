@@ -24,12 +24,13 @@ def own_environment(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def drawn(stats: dict, wallets: list[dict] | None = None) -> str:
+def drawn(stats: dict, wallets: list[dict] | None = None, columns: int | None = None) -> str:
     found = lines(
         msgspec.convert(stats, Snapshot),
         msgspec.convert(wallets or [], list[Wallet]),
         "http://127.0.0.1:8080",
         lambda text, code: text,
+        columns,
     )
     return "\n".join(found)
 
@@ -72,21 +73,22 @@ CHAIN     STATE              HEAD  BEHIND   AGE  REORGS  ENDPOINT              W
 ethereum  ● connected  18,500,000       0  4.2s       3  wss://node.example/…
 base      ▲ stalled            99       2    4m       0  -                     no new head for 30s
 
-ENDPOINT              CHAIN     STATE               HEAD     RTT    P95  CONNECTS
-wss://node.example/…  ethereum  ● ready       18,500,000  1.2 ms  34 ms         1
-https://b.example     base      ◌ connecting           -       -      -         0
+CHAIN     STATE               HEAD     RTT    P95  CONNECTS  ENDPOINT
+ethereum  ● ready       18,500,000  1.2 ms  34 ms         1  wss://node.example/…
+base      ◌ connecting           -       -      -         0  https://b.example
 
 SOURCE     STATE        PRICE  WHY
 coingecko  ▲ limited  3,052.1  429
 
 WALLET  CHAIN     ADDRESS      STATE       HOLDS
-desk    ethereum  0xa1a1…a1a1  ● watching  1.5 ETH, 0.123456… WBTC, 7 0xc0c0…c0c0, 1 more
+desk    ethereum  0xa1a1…a1a1  ● watching  1.5 ETH, 0.1234… WBTC, 7 0xc0c0…c0c0, 1 more
 
 LISTENER       KIND  KEY   STATE   LAG   SENT  OPEN  FILTER
 10.0.0.1:5000  sse   desk  ● live   12  3,400   61s  types=block_new chains=base
 and 29 more
 
-events   21.2 a second, 1,000 since it was started; half within 7.1 ms from node to listener, 99% within 79 ms
+events   21.2 a second, 1,000 since it was started
+latency  7.1 ms from node to listener for half of them, 79 ms for 99%
 streams  30 open, of 10,000 at most
 log      1,000 events kept in 5.5 MiB, up to log1-1010"""
 
@@ -107,6 +109,14 @@ WALLET = {
 
 def test_the_whole_is_seen_at_a_glance():
     assert drawn(STATS, [WALLET]) == SCREEN
+
+
+def test_a_narrow_terminal_loses_the_end_of_texts_and_no_number():
+    seen = drawn(STATS, [WALLET], 80)
+    assert all(len(line) <= 80 for line in seen.splitlines() if "no new head" not in line and "WHY" not in line)
+    assert "ethereum  ● ready       18,500,000  1.2 ms  34 ms         1  wss://node.example…" in seen
+    assert "no new head…" in seen
+    assert "1.5 ETH, 0.1234… WBTC, 7 0xc0c…" in seen
 
 
 def test_a_daemon_without_chains_says_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from chainwatch.text import age, amount, printable, redact_url, short
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 _MOST: Final = 20  # rows of wallets and of streams; --json has them all
 _FEW: Final = 3  # tokens of a wallet
-_DECIMALS: Final = 6  # of a balance, at a glance
+_DECIMALS: Final = 4  # of a balance, at a glance
+_NARROWEST: Final = 12  # columns of a text that is cut
 _MIB: Final = 1024 * 1024
 
 Paint = Callable[[str, str], str]
@@ -36,25 +38,32 @@ class Snapshot(Vitals, frozen=True):
     rates: Mapping[str, float] = {}
 
 
-def lines(vitals: Snapshot, wallets: Sequence[Wallet], url: str, paint: Paint) -> Iterator[str]:
-    """What `chainwatch status` prints."""
+def lines(
+    vitals: Snapshot, wallets: Sequence[Wallet], url: str, paint: Paint, columns: int | None = None
+) -> Iterator[str]:
+    """What `chainwatch status` prints. `columns`: of the terminal; last columns of text are cut to fit it."""
+    table = partial(_table, paint=paint, columns=columns)
     version, where = printable(vitals.version, 32), redact_url(url)
     yield f"{paint(f'chainwatch {version}', _BOLD)} at {where}, up {age(vitals.uptime_seconds)}"
     yield ""
     if vitals.chains:
-        yield from _table("CHAIN STATE >HEAD >BEHIND >AGE >REORGS ENDPOINT WHY", map(_chain, vitals.chains), paint)
-        yield from _table("ENDPOINT CHAIN STATE >HEAD >RTT >P95 >CONNECTS WHY", _endpoints(vitals.chains), paint)
+        yield from table("CHAIN STATE >HEAD >BEHIND >AGE >REORGS ENDPOINT WHY", map(_chain, vitals.chains))
+        yield from table("CHAIN STATE >HEAD >RTT >P95 >CONNECTS ENDPOINT WHY", _endpoints(vitals.chains))
     else:
         yield "no chains are followed: custom events only"
         yield ""
     prices = [(one.name, one.state, _thousands(one.price), printable(one.reason or "", 80)) for one in vitals.sources]
-    yield from _table("SOURCE STATE >PRICE WHY", prices, paint)
+    yield from table("SOURCE STATE >PRICE WHY", prices)
     watched = ((one.name or "-", one.chain, short(one.address), one.state, _holds(one)) for one in wallets[:_MOST])
-    yield from _table("WALLET CHAIN ADDRESS STATE HOLDS", watched, paint, more=len(wallets) - _MOST)
-    yield from _table(
-        "LISTENER KIND KEY STATE >LAG >SENT >OPEN FILTER", _listeners(vitals), paint, more=_hidden(vitals)
-    )
-    for name, told in (("events", _events(vitals)), ("streams", _streams(vitals)), ("log", _log(vitals))):
+    yield from table("WALLET CHAIN ADDRESS STATE HOLDS", watched, more=len(wallets) - _MOST)
+    titles = "LISTENER KIND KEY STATE >LAG >SENT >OPEN FILTER"
+    yield from table(titles, _listeners(vitals), more=_hidden(vitals))
+    for name, told in (
+        ("events", f"{vitals.rates.get('events', 0.0):,.1f} a second, {vitals.totals.events:,} since it was started"),
+        ("latency", _latency(vitals)),
+        ("streams", f"{vitals.streams.open:,} open, of {vitals.streams.max:,} at most"),
+        ("log", _log(vitals)),
+    ):
         yield f"{paint(f'{name:8}', _DIM)} {told}"
 
 
@@ -72,8 +81,9 @@ def _endpoints(chains: Iterable[Chain]) -> Iterator[Sequence[str]]:
     for chain in chains:
         for one in chain.endpoints:
             trips = (_milliseconds(one.rtt_p50_seconds), _milliseconds(one.rtt_p95_seconds))
-            told = (_count(one.head), *trips, _count(one.connects), printable(one.reason or "", 80))
-            yield _text(one.endpoint), chain.name, one.state, *told
+            why = printable(one.reason or "", 80)
+            told = (_count(one.head), *trips, _count(one.connects), _text(one.endpoint), why)
+            yield chain.name, one.state, *told
 
 
 def _holds(wallet: Wallet) -> str:
@@ -101,18 +111,11 @@ def _hidden(vitals: Vitals) -> int:
     return vitals.streams.open - min(_MOST, len(vitals.streams.list))
 
 
-def _events(vitals: Snapshot) -> str:
-    told = [f"{vitals.rates.get('events', 0.0):,.1f} a second, {_count(vitals.totals.events)} since it was started"]
+def _latency(vitals: Vitals) -> str:
     p50, p99 = (vitals.latency("arrival_to_socket", share) for share in ("p50", "p99"))
-    if p50 is not None and p99 is not None:
-        told.append(
-            f"half within {_milliseconds(p50 / 1000)} from node to listener, 99% within {_milliseconds(p99 / 1000)}"
-        )
-    return "; ".join(told)
-
-
-def _streams(vitals: Vitals) -> str:
-    return f"{_count(vitals.streams.open)} open, of {_count(vitals.streams.max)} at most"
+    if p50 is None or p99 is None:
+        return "none measured yet"
+    return f"{_milliseconds(p50 / 1000)} from node to listener for half of them, {_milliseconds(p99 / 1000)} for 99%"
 
 
 def _log(vitals: Vitals) -> str:
@@ -139,23 +142,25 @@ def _milliseconds(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
 
 
-def _cut(number: str) -> str:
+def _cut(number: str, decimals: int = _DECIMALS) -> str:
     """A decimal number for a glance; `…` where it has more digits."""
     whole, _, fraction = number.partition(".")
     shown = f"{int(whole):,}" if whole.lstrip("-").isdecimal() else whole
     if not fraction:
         return shown
-    return f"{shown}.{fraction}" if len(fraction) <= _DECIMALS else f"{shown}.{fraction[:_DECIMALS]}…"
+    return f"{shown}.{fraction}" if len(fraction) <= decimals else f"{shown}.{fraction[:decimals]}…"
 
 
 def _thousands(price: str | None) -> str:
-    return "-" if price is None else _cut(printable(price, 40))
+    return "-" if price is None else _cut(printable(price, 40), 2 * _DECIMALS)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(titles: str, given: Iterable[Sequence[Any]], paint: Paint, *, more: int = 0) -> Iterator[str]:
+def _table(
+    titles: str, given: Iterable[Sequence[Any]], *, paint: Paint, columns: int | None, more: int = 0
+) -> Iterator[str]:
     """
     Titles, a line a row, and an empty line; nothing where there is no row. `>` before a title: its column ends at the
     right. A column STATE gets its glyph and its colour; WHY is left out where nobody says why.
@@ -174,6 +179,10 @@ def _table(titles: str, given: Iterable[Sequence[Any]], paint: Paint, *, more: i
         for row, (glyph, _) in zip(rows, told, strict=True):
             row[place] = f"{glyph} {row[place] or '-'}"
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
+    if columns is not None and names[-1][0] != ">":
+        widths[-1] = min(widths[-1], max(_NARROWEST, columns - sum(widths[:-1]) - 2 * len(widths[:-1])))
+        for row in rows:
+            row[-1] = printable(row[-1], widths[-1])
 
     def fitted(row: Sequence[str]) -> list[str]:
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,8 @@ def status(
     def paint(text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if color else text
 
-    for line in lines(vitals, wallets, url, paint):
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines(vitals, wallets, url, paint, columns):
         print(line)
 
 
