@@ -24,6 +24,7 @@ from chainwatch.server import (
     mcp,
     metrics,
     origins,
+    page,
     problem,
     publish,
     stats,
@@ -54,6 +55,7 @@ class Route(NamedTuple):
 
 
 ROUTES: Final = (
+    Route("GET", "/", page.page, needs=None),
     Route("GET", "/events", streams.unnamed),
     Route("GET", "/events/stream", streams.unnamed),
     Route("GET", "/events/history", history.history),
