@@ -93,6 +93,7 @@ class Courier:
         self._hurry = asyncio.Event()  # what waits for its next attempt makes it now
         self._tried = asyncio.Event()  # an attempt was made
         self._task: asyncio.Task[None] | None = None
+        self.was_cut = False
 
     def start(self) -> None:
         """From now on."""
@@ -107,6 +108,7 @@ class Courier:
 
     def cut(self) -> None:
         """Break off what is under way, at once; `stop` waits for it."""
+        self.was_cut = True
         if self._task is not None:
             self._task.cancel()
 

@@ -19,7 +19,7 @@ from chainwatch.webhooks.configured import Configured
 from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
-from chainwatch.webhooks.register import Register, Webhook, place_of
+from chainwatch.webhooks.register import Register, Webhook, place_of, tally
 from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
 TIDY: Final = 60.0
@@ -47,6 +47,7 @@ class Webhooks:
         self._allowance = Allowance()
         self._one_by_one = asyncio.Lock()  # webhooks come, change and go
         self._expiries: dict[Webhook, asyncio.TimerHandle] = {}
+        self._scopes: dict[str, Filter | None] = {}  # of owners, as they were looked at last
         self._opened: dict[Webhook, Filter] = {}  # what is laid to the account of its owner
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
@@ -210,25 +211,15 @@ class Webhooks:
         Keys, or the words of filters, have changed: each webhook's filter is asked for again, and what is under way by
         one that holds no more is broken off at once.
         """
+        before, self._scopes = self._scopes, {owner: self._scope(owner) for owner in self.register.owners}
         for webhook in self.register:
-            wanted, problem = self._ask(webhook)
-            if wanted != self._opened.get(webhook) or problem != webhook.problem:
-                if webhook.courier is not None:
-                    webhook.courier.cut()
-                self._spawn(self._reseat(webhook), f"webhook {webhook.name}: other terms")
+            if webhook.courier is not None and before.get(webhook.owner) != self._scopes[webhook.owner]:
+                webhook.courier.cut()
+        self._spawn(self._recheck(), "webhooks: other terms")
 
     def stats(self) -> dict[str, Any]:
         """Numbers for people and metrics."""
-        head = self.followers.log.head
-        found = list(self.register)
-        return {
-            "states": dict(Counter(webhook.status for webhook in found)),
-            "accepted": self.counts["accepted"],
-            "failed": self.counts["failed"],
-            "dead_letters": self.counts["dead"],
-            "lag": max((head - place_of(webhook) for webhook in found), default=0),
-            "faults": {word[6:]: count for word, count in self.counts.items() if word.startswith("fault:")},
-        }
+        return tally(self.register, self.counts, self.followers.log.head)
 
     # --- for the operator ---------------------------------------------------------------------------------------------
 
@@ -300,15 +291,29 @@ class Webhooks:
         except UsageError as error:
             return None, f"its filter means nothing any more: {error.what}"
 
-    async def _reseat(self, webhook: Webhook) -> None:
-        async with self._one_by_one:
-            await self._seat(webhook)
+    def _scope(self, owner: str) -> Filter | None:
+        """All that they may see; None: nothing."""
+        try:
+            return self._terms.wanted(owner, {})
+        except Withdrawn:
+            return None
+
+    async def _recheck(self) -> None:
+        """In turns: an expression takes milliseconds to read, and streams must not wait for hundreds of them."""
+        for webhook in self.register:
+            await asyncio.sleep(0)
+            wanted, problem = self._ask(webhook)
+            same = wanted == self._opened.get(webhook) and problem == webhook.problem
+            if not same or (webhook.courier is not None and webhook.courier.was_cut):
+                async with self._one_by_one:
+                    await self._seat(webhook)
 
     async def _seat(self, webhook: Webhook) -> None:
         """Have it delivered for as it is now, if it may be. To be called one by one."""
         await self._unseat(webhook)
         if webhook.gone or self._closed:
             return
+        self._scopes[webhook.owner] = self._scope(webhook.owner)
         wanted, problem = self._ask(webhook)
         if wanted is not None:
             try:

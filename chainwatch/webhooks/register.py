@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -70,6 +71,19 @@ def place_of(webhook: Webhook) -> int:
     return max(webhook.standing.sequence, idle or 0)
 
 
+def tally(webhooks: Iterable[Webhook], counts: Counter[str], head: int) -> dict[str, Any]:
+    """Numbers of all of them, and of what was counted; `head`: of the log."""
+    found = list(webhooks)
+    return {
+        "states": dict(Counter(webhook.status for webhook in found)),
+        "accepted": counts["accepted"],
+        "failed": counts["failed"],
+        "dead_letters": counts["dead"],
+        "lag": max((head - place_of(webhook) for webhook in found), default=0),
+        "faults": {word[6:]: count for word, count in counts.items() if word.startswith("fault:")},
+    }
+
+
 class Register:
     """Every webhook of a log, by owner and name."""
 
@@ -98,6 +112,10 @@ class Register:
         self.standings = standings
         for webhook in self:
             await self._count(webhook)
+
+    @property
+    def owners(self) -> set[str]:
+        return {webhook.owner for webhook in self._webhooks.values()}
 
     def get(self, owner: str, name: str) -> Webhook | None:
         return self._webhooks.get((owner, name))

@@ -312,3 +312,27 @@ async def test_statistics_show_it_as_a_reader_of_the_log(house, receiver: Receiv
     (stream,) = told["streams"]["list"]
     assert (stream["kind"], stream["sent"]) == ("webhook", 1)
     assert told["webhooks"]["states"] == {"live": 1}
+
+
+async def test_what_happens_to_other_keys_breaks_nothing_off(serve, receiver: Receiver, trusted):
+    house = await serve(ring=Keyring([READER, OTHER]))
+    await put(house, "shop", {"url": receiver.url}, READER)
+    await put(house, "shop", {"url": receiver.url}, OTHER)
+    answered = asyncio.Event()
+
+    async def slowly(one, writer):
+        await asyncio.wait(
+            [asyncio.ensure_future(answered.wait()), asyncio.ensure_future(writer.wait_closed())],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        await well(one, writer)
+
+    receiver.behave = slowly
+    await house.tell(transfer(1))
+    await receiver.until(lambda: receiver.under_way == 2)
+    house.context.sessions.change(Keyring([READER]))
+    await house.until(lambda: receiver.under_way == 1)
+    answered.set()
+    hook = house.context.webhooks.get(READER.id, "shop")
+    await house.until(lambda: hook.standing.accepted == 1)
+    assert len(receiver.came) == 4
