@@ -116,7 +116,7 @@ def test_a_narrow_terminal_loses_the_end_of_texts_and_no_number():
     assert all(len(line) <= 80 for line in seen.splitlines() if "no new head" not in line and "WHY" not in line)
     assert "ethereum  ● ready       18,500,000  1.2 ms  34 ms         1  wss://node.example…" in seen
     assert "no new head…" in seen
-    assert "1.5 ETH, 0.1234… WBTC, 7 0xc0c…" in seen
+    assert "1.5 ETH, 0.1234… WBTC, 7 0xc0c0…c0c0…" in seen
 
 
 def test_a_daemon_without_chains_says_so():
