@@ -1,5 +1,6 @@
 """
-The daemon's own log: to stderr, for a person on a terminal, as a line of JSON otherwise.
+The daemon's own log: to stderr, for a person on a terminal, for systemd's journal as a line with its priority in front
+(sd-daemon(3)) and no time of its own, as a line of JSON otherwise.
 
 What is logged comes from nodes, clients and strangers. So every value of every line goes through `clean`: URLs and
 credentials are cut out (a provider's key is in the path of its URL, a client's in its query), then characters that move
@@ -9,7 +10,9 @@ a cursor, hide or fake another line are written out.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -30,6 +33,7 @@ _CREDENTIAL: Final = re.compile(
     r"(?i)\b(token=|api[-_]?key['\"]?\s*[=:]\s*['\"]?|bearer\s+|basic\s+|authorization['\"]?\s*[=:]\s*['\"]?)"
     r"(?!bearer\b|basic\b)[^\s&'\",]+"
 )
+_PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _LIBRARIES: Final = ("aiohttp", "websockets", "asyncio")
 
 
@@ -43,7 +47,8 @@ def set_up(
 ) -> None:
     """
     Send everything that is logged, by structlog and by the standard library, to `stream` (default: the stderr of the
-    moment), as text with or without `color` where that is a terminal, as JSON otherwise.
+    moment), as text with or without `color` where that is a terminal, as text where the journal reads it, as JSON
+    otherwise.
 
     `verbosity` is the number of -v less that of -q: 0 tells info and worse, 1 debug, -1 warnings, -2 errors.
     `secrets` are URLs whose long parts are cut out wherever they turn up, also alone: some libraries put the path of
@@ -51,11 +56,14 @@ def set_up(
     """
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR)
     terminal = (stream or sys.stderr).isatty()
+    journal = not terminal and is_journal(stream or sys.stderr, os.environ)
     _cleaner.forget()
     hide(secrets=secrets, keys=keys)
     renderers: list[Processor] = [structlog.processors.JSONRenderer()]
     if terminal:
         renderers = [ConsoleRenderer(colors=color, pad_event_to=0)]
+    elif journal:
+        renderers = [_for_journal]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -77,6 +85,27 @@ def set_up(
     # At debug the libraries print requests as they go over the wire, keys included: not even -vv asks for that.
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether systemd's journal reads that stream: `$JOURNAL_STREAM` is its device and inode, see systemd.exec(5)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _for_journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """`<6>stream closed stream=str_1 peer="a b"`; each line of a traceback has the priority, too."""
+    del event["timestamp"]
+    priority = f"<{_PRIORITIES.get(event.pop('level'), 6)}>"
+    words, exception = [str(event.pop("event"))], event.pop("exception", "")
+    for name, value in event.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        quoted = isinstance(value, str) and not re.fullmatch(r"[^\s\"=]+", value)
+        words.append(f"{name}={json.dumps(text, ensure_ascii=False) if quoted else text}")
+    return "\n".join(priority + line for line in [" ".join(words), *exception.splitlines()])
 
 
 def hide(*, secrets: Iterable[str] = (), keys: Iterable[str] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import unicodedata
 import warnings
 
@@ -159,3 +160,33 @@ def test_the_stderr_of_the_moment_is_written_to(monkeypatch):
     monkeypatch.setattr("sys.stderr", stream)  # what a progress bar does
     structlog.get_logger().info("here")
     assert lines(stream)[0]["event"] == "here"
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_the_journal_gets_priorities_and_no_times(tmp_path, monkeypatch, journal):
+    with (tmp_path / "stderr").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + (not journal)}")
+        logs.set_up(stream=stream, verbosity=1)
+        log = structlog.get_logger()
+        log.debug("quiet")
+        log.info("stream closed", peer="127.0.0.1:1", filters={"types": ["block_new"]}, reason="the client\nleft", n=2)
+        log.warning("careful")
+        try:
+            int("<2>forged\n<0>forged")
+        except ValueError:
+            log.exception("it failed")
+        stream.seek(0)
+        told = stream.read().splitlines()
+    if not journal:
+        assert [json.loads(line)["level"] for line in told] == ["debug", "info", "warning", "error"]
+        return
+    assert told[0] == "<7>quiet"
+    assert (
+        told[1]
+        == '<6>stream closed peer=127.0.0.1:1 filters={"types": ["block_new"]} reason="the client\\\\u000aleft" n=2'
+    )
+    assert told[2] == "<4>careful"
+    assert told[3] == "<3>it failed"
+    assert len(told) > 5
+    assert all(line.startswith("<3>") for line in told[3:])
