@@ -200,7 +200,7 @@ def streams(model: Model, order: str, _now: float) -> Table:
 
 
 def _stream(one: Listener, model: Model) -> Row:
-    wanted = " ".join(f"{name}={_words(name, words)}" for name, words in one.filters.items()) or "everything"
+    wanted = " ".join(_words(name, words) for name, words in one.filters.items()) or "everything"
     return _row(
         Cell(one.key or "-"),
         Cell(one.peer or "-"),
@@ -226,7 +226,10 @@ def _stream(one: Listener, model: Model) -> Row:
 
 
 def _words(name: str, words: Sequence[str]) -> str:
-    return ",".join(map(short, words) if name in ("address", "token") else words)
+    """As somebody would type them into the filter, addresses short."""
+    if name == "types":
+        return " ".join(words)
+    return f"{name}={','.join(map(short, words) if name in ('address', 'token') else words)}"
 
 
 # --- prices and wallets -------------------------------------------------------------------------------------------

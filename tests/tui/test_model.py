@@ -68,7 +68,7 @@ def test_streams_are_sorted(order, keys):
 
 def test_a_stream_says_who_wants_what_and_how_fast():
     told = rows(tables.streams(model(), "key", NOW))[-1]
-    filter_ = "types=token_transfer,wallet_incoming address=0xd8da…6045"
+    filter_ = "token_transfer wallet_incoming address=0xd8da…6045"
     assert told == ["payments", "10.0.0.1:51001", filter_, "● live", "0", "3.0/s", "81,234", "0 B"]
 
 
