@@ -72,14 +72,14 @@ async def listed(call: Call, _: given.Nothing) -> given.Subscriptions:
 
 async def wait(call: Call, asked: given.Wait) -> given.Waited:
     standing = await call.subscriptions.get(call.desk, asked.subscription_id)
-    cursor = standing.cursor if asked.cursor is None else asked.cursor
+    cursor = asked.cursor or standing.cursor
     page, timed_out = await wait_for(call.desk, standing.words, cursor, asked.timeout_s, asked.max_events)
     return given.Waited(**page._asdict(), timed_out=timed_out)
 
 
 async def stream(call: Call, asked: given.Streamed) -> given.Events:
     words, clock = asked.words(), asyncio.get_running_loop().time
-    cursor = await call.desk.cursor(words) if asked.cursor is None else asked.cursor
+    cursor = asked.cursor or await call.desk.cursor(words)
     # The first word at once: a host that sees progress does not give up, and a proxy does not close the connection.
     await call.progress(0, asked.max_events, f"listening for {asked.duration_s:g} seconds")
     until, events, truncated, more = clock() + asked.duration_s, list[dict[str, Any]](), False, False
@@ -104,7 +104,7 @@ async def stream(call: Call, asked: given.Streamed) -> given.Events:
 
 
 async def recent(call: Call, asked: given.Recent) -> given.Events:
-    if asked.since is not None:
+    if asked.since:
         return given.Events(**(await take(call.desk, asked.words(), asked.limit, since=asked.since))._asdict())
     return given.Events(**(await newest(call.desk, asked.words(), asked.limit))._asdict())
 

@@ -131,7 +131,9 @@ class Desk:
         with _turned():
             self._hold()
             asked = asking.page(self._context, self._principal, pairs)
-            async with self._context.turns.of(self.caller or self._seat.address):
+            # One event may wake all who wait; each of them holds a seat, of which there are so many.
+            most = self._context.settings().max_connections
+            async with self._context.turns.of(self.caller or self._seat.address, most=most):
                 found = await history.read(self._context.log, asked)
         events = [msgspec.to_builtins(event) for _, event in found.events]
         return Page(events, found.next, found.has_more, found.truncated)

@@ -223,7 +223,7 @@ class Handler(RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """
         A client that closes its half behind a request (`nc -N`) gets the answer, where that has not begun. For a stream
-        it means that the client leaves: nothing else tells.
+        it means that the client leaves: nothing else tells. So it does where an answer takes long (`when_gone`).
         """
         if self._gone is not None:
             self._gone.set()
@@ -232,6 +232,7 @@ class Handler(RequestHandler):
         begun = request is not None and request.writer.output_size > 0
         owed = self._request_count > self._answered and not begun
         self.ended = owed and self._body.is_eof() and self._payload_parser is None
+        self.ended = self.ended and self.when_gone is None
         return self.ended
 
     # --- what goes ----------------------------------------------------------------------------------------------------

@@ -39,12 +39,12 @@ class Turns:
         return len(self._lines)
 
     @asynccontextmanager
-    async def of(self, client: str) -> AsyncIterator[None]:
-        """It is the client's turn while inside. `Problem` 429 where too many of its questions wait already."""
+    async def of(self, client: str, *, most: int = MOST) -> AsyncIterator[None]:
+        """It is the client's turn while inside. `Problem` 429 where `most` of its questions wait already."""
         line = self._lines.setdefault(client, _Line())
-        if line.count >= MOST:
+        if line.count >= most:
             wait = {"Retry-After": "1"}
-            raise Problem(429, f"{MOST} questions of this client wait for the log already", headers=wait)
+            raise Problem(429, f"{most} questions of this client wait for the log already", headers=wait)
         line.count += 1
         try:
             async with line.lock:
