@@ -19,7 +19,7 @@ from chainwatch.webhooks.configured import Configured
 from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
-from chainwatch.webhooks.register import Register, Webhook, place_of, tally
+from chainwatch.webhooks.register import Register, Webhook, idle, tally
 from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
 TIDY: Final = 60.0
@@ -246,8 +246,8 @@ class Webhooks:
                 found, now = self.register.get(OPERATOR, name), self.now()
                 if found is None:
                     known = self.register.standings.get((OPERATOR, name))
-                    sequence = known.sequence if known is not None else await start()
-                    found = Webhook(OPERATOR, name, purpose, Standing(sequence=sequence, at=now, verified=True))
+                    known = known or Standing(sequence=await start(), at=now, verified=True)
+                    found = Webhook(OPERATOR, name, purpose, known)
                     await self.register.enter(found)
                 elif found.purpose.differs(purpose, (*_DELIVERED, "secret", "trust")):
                     changed = msgspec.structs.replace(
@@ -325,7 +325,9 @@ class Webhooks:
             _log.warning("nothing is sent for a webhook; its place stays", reason=problem, **webhook.told)
         webhook.problem = problem
         self._arm(webhook)
-        if wanted is not None and webhook.standing.pause is None:
+        if webhook.standing.pause is not None:
+            _log.warning("a webhook is paused; a test goes on with it", why=webhook.standing.pause, **webhook.told)
+        elif wanted is not None:
             webhook.courier = Courier(webhook, wanted, self)
             webhook.courier.start()
 
@@ -379,13 +381,7 @@ class Webhooks:
         Those that had nothing to deliver have come further all the same: after a restart they need not look at that
         again, nor find it gone.
         """
-        now = self.now()
-        moves = [
-            (webhook, msgspec.structs.replace(webhook.standing, sequence=place_of(webhook), at=now))
-            for webhook in self.register
-            if place_of(webhook) > webhook.standing.sequence
-        ]
-        if moves:
+        if moves := idle(self.register, self.now()):
             try:
                 await self.register.move(moves)
             except LogError as error:

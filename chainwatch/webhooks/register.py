@@ -71,6 +71,15 @@ def place_of(webhook: Webhook) -> int:
     return max(webhook.standing.sequence, idle or 0)
 
 
+def idle(webhooks: Iterable[Webhook], now: int) -> list[tuple[Webhook, Standing]]:
+    """How those stand that have come further without anything to deliver, at the Unix time `now` in milliseconds."""
+    return [
+        (webhook, msgspec.structs.replace(webhook.standing, sequence=place_of(webhook), at=now))
+        for webhook in webhooks
+        if place_of(webhook) > webhook.standing.sequence
+    ]
+
+
 def tally(webhooks: Iterable[Webhook], counts: Counter[str], head: int) -> dict[str, Any]:
     """Numbers of all of them, and of what was counted; `head`: of the log."""
     found = list(webhooks)

@@ -8,7 +8,7 @@ import json
 import pytest
 from server.house import BOB, block, transfer
 from webhooks.conftest import Office, Opened
-from webhooks.receiver import Receiver, cuts, drips, floods, respond, says, stalls, well
+from webhooks.receiver import SECRET, Receiver, cuts, drips, floods, respond, says, stalls, well
 
 from chainwatch.event import Event, encode, retraction
 from chainwatch.webhooks import courier, delivery, kept, place_of
@@ -315,3 +315,24 @@ async def test_receivers_that_stall_take_no_more_than_their_owners_share(office:
     for task in adding:
         task.cancel()
     await asyncio.gather(*adding, return_exceptions=True)
+
+
+async def test_what_a_client_added_outlives_a_restart_and_is_not_challenged_again(opened: Opened, receiver, trusted):
+    async def begin() -> int:
+        return 0
+
+    office = await opened()
+    await office.hooks.add("key", "shop", receiver.url, {"types": ["token_transfer"]}, start=begin, secret=SECRET)
+    await office.log.append([transfer(1)])
+    await receiver.events(1)
+    office = await opened()
+    hook = office.hooks.get("key", "shop")
+    assert hook is not None
+    assert (hook.status, hook.purpose.words) == ("live", {"types": ["token_transfer"]})
+    await office.log.append([block(2), transfer(3)])
+    assert numbers(await receiver.events(2)) == [1, 3]
+    assert receiver.came[-1].verify()
+    await office.hooks.remove(hook)
+    office = await opened()
+    assert office.hooks.of("key") == []
+    assert len([one for one in receiver.came if one.id.startswith("msg_")]) == 1
