@@ -82,7 +82,8 @@ def mcp(
     asked = wanted(types, filters, chains, address, token, min_amount, where)
     pushed = asked if channel or cursor_file or any(asked.values()) else None
     cursor = read_cursor(cursor_file) if cursor_file else ""
-    logs.set_up(verbosity=frame.verbosity - 1, keys=[key] if key else [])
+    if sys.stderr is not None:
+        logs.set_up(verbosity=frame.verbosity - 1, keys=[key] if key else [])
     if sys.stdin.isatty():
         notes.say("this speaks MCP on stdin and stdout: a host starts it (^C ends it)")
     with _kept_clean() as stdout:

@@ -24,6 +24,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
+from chainwatch.errors import ChainwatchError
+
 LONGEST: Final = 4 * 1024 * 1024
 """Bytes of a line."""
 GRACE: Final = 1.5
@@ -58,10 +60,13 @@ class Wire:
         self._answered = asyncio.Event()
         self._answered.set()
         self._answers: Outgoing | None = None
-        self._closed = False
+        self._lost: OSError | None = None
 
     async def carry(self, serve: Callable[[Incoming, Outgoing], Awaitable[None]]) -> None:
-        """Give a server its messages until stdin ends. `BrokenPipeError` where nobody reads stdout any more."""
+        """
+        Give a server its messages until stdin ends. `BrokenPipeError` where nobody reads stdout any more,
+        `ChainwatchError` where it cannot be written.
+        """
         to_server, requests = anyio.create_memory_object_stream[SessionMessage | Exception]()
         answers, from_server = anyio.create_memory_object_stream[SessionMessage]()
         self._answers = answers.clone()
@@ -77,8 +82,10 @@ class Wire:
             with anyio.move_on_after(GRACE):
                 await written.wait()
             group.cancel_scope.cancel()
-        if self._closed:
+        if isinstance(self._lost, ConnectionError):
             raise BrokenPipeError
+        if self._lost is not None:
+            raise ChainwatchError("cannot write to stdout", why=(self._lost.strerror or "").lower())
 
     async def push(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification that nobody asked for; it is written when this returns."""
@@ -114,8 +121,8 @@ class Wire:
                     self._went(one.message)
                     if isinstance(one, Pushed) and not one.written.done():
                         one.written.set_result(None)
-        except OSError:
-            self._closed = True
+        except OSError as error:
+            self._lost = error
             scope.cancel()
         finally:
             written.set()

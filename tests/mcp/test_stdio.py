@@ -20,12 +20,10 @@ from daemon import Daemon
 from hosts import Host as Client, numbers
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from server.house import ALICE, House, Serve, block, transfer
-from server.test_access import key, text
 from stdiohost import COMMAND, HELLO, META, Host, done, line
 
 from chainwatch.cli import run
 from chainwatch.event import Event
-from chainwatch.keys import Keyring
 from chainwatch.mcp.tools import TOOLS
 
 WALLET = {
@@ -46,15 +44,15 @@ def url_of(house: House) -> str:
 @asynccontextmanager
 async def sdk(house: House, era: str) -> AsyncIterator[Client]:
     """The SDK's own client, with a process that it starts."""
-    updated: list[str] = []
+    updated: asyncio.Queue[str] = asyncio.Queue()
 
     async def hear(message: object) -> None:
-        if isinstance(message, types.ResourceUpdatedNotification):
-            updated.append(str(message.params.uri))
+        if era == "legacy" and isinstance(message, types.ResourceUpdatedNotification):
+            await updated.put(str(message.params.uri))
 
     process = StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], "--url", url_of(house)])
     async with mcp.Client(stdio_client(process), mode=era, message_handler=hear) as client:
-        yield Client(client, updated)
+        yield Client(client, era, updated)
 
 
 def deploy(number: int) -> dict[str, Any]:
@@ -64,7 +62,7 @@ def deploy(number: int) -> dict[str, Any]:
 # --- the same tools, resources and updates ------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:resources/subscribe")  # a warning of the SDK to those who use it
+@pytest.mark.filterwarnings("ignore:resources/(un)?subscribe")  # the SDK warns those who do
 async def test_every_tool_and_resource_works_over_stdio_in_both_eras(serve: Serve, era: str) -> None:
     house = await serve(chains=lambda: [CHAIN], wallets=lambda: [WALLET])
     async with sdk(house, era) as host:
@@ -109,16 +107,10 @@ async def test_every_tool_and_resource_works_over_stdio_in_both_eras(serve: Serv
         assert (await host.read("chains://status"))["ready"]
         assert (await host.read(f"wallets://{ALICE}"))["wallets"] == [WALLET]
 
-        if era == "legacy":
-            await host.client.subscribe_resource(opened["resource_uri"])
+        async with host.watching(opened["resource_uri"]):
             await house.until(lambda: bool(house.hub.streams))
             await house.tell(transfer(5))
-            await house.until(lambda: host.updated == [opened["resource_uri"]])
-        else:
-            async with host.client.listen(resource_subscriptions=[opened["resource_uri"]]) as updates:
-                await house.until(lambda: bool(house.hub.streams))
-                await house.tell(transfer(5))
-                assert (await anext(updates)).uri == opened["resource_uri"]
+            assert await host.updated.get() == opened["resource_uri"]
 
         one = (await host.call("list_subscriptions"))["subscriptions"]
         assert [found["subscription_id"] for found in one] == [name]
@@ -260,15 +252,6 @@ async def test_with_a_cursor_file_a_session_goes_on_where_the_one_before_ended(s
         assert await host.end(signal.SIGINT) == 130
 
 
-async def test_a_session_is_told_that_its_key_is_not_taken(serve: Serve) -> None:
-    house = await serve(ring=Keyring([key("reader")]))
-    async with Host("--url", url_of(house), "--channel", CHAINWATCH_KEY=text(key("stranger"))) as host:
-        refused = await host.pushed()
-        assert (refused["meta"], "No events can be pushed" in refused["content"]) == ({"trouble": "refused"}, True)
-        assert "does not take this key" in await host.fails("get_chain_status")
-    assert text(key("stranger")) not in await host.stderr()
-
-
 # --- the process --------------------------------------------------------------------------------------------------
 
 
@@ -284,13 +267,22 @@ async def test_it_ends_where_nobody_reads_it_any_more(house: House) -> None:
     assert await process.stderr.read() == b""
 
 
+async def test_it_says_what_is_wrong_with_stdout_and_lives_without_stderr(tmp_path: Path) -> None:
+    ping = line({"id": 1, "method": "ping"})
+    program = " ".join(COMMAND)
+    code, told, err = await done(command=("sh", "-c", f"{program} >/dev/full"), given=ping)
+    assert (code, told) == (1, [])
+    assert "cannot write to stdout\nno space left on device" in err
+    code, told, err = await done(command=("sh", "-c", f"{program} 2>&-"), given=ping)
+    assert (code, [one["id"] for one in told]) == (0, [1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
         (("--url", "ftp://x"), 2, "no address of a daemon"),
         (("--key", "schlüssel"), 2, "characters that no key has"),
         (("--cursor-file", "/"), 1, "cannot read the cursor file"),
-        (("--port", "80"), 2, "No such option"),
     ],
 )
 def test_what_cannot_be_meant_is_said_at_the_start(arguments, code, what, capfd) -> None:
