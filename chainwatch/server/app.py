@@ -110,9 +110,9 @@ def build_app(context: Context) -> web.Application:
     app[SOCKETS] = Sockets(app)
     app.on_response_prepare.append(_dress)
     mcp.install(app)
+    hooks.install(app)
     app.on_shutdown.append(_end_streams)
     agents.install(app)
-    hooks.install(app)
     publish.install(app)
     needs: dict[Handler, str | None] = {}
     for route in ROUTES:

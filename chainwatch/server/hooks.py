@@ -38,7 +38,7 @@ WORDS: Final = (*PARAMETERS, *durable.START)
 
 
 def install(app: web.Application) -> None:
-    """Webhooks are delivered while `app` runs."""
+    """Webhooks are delivered while `app` runs. To be called before whatever ends the readers of the log at its end."""
     context = app[CONTEXT]
 
     async def start(_: web.Application) -> None:
