@@ -39,8 +39,9 @@ class Turns:
         return len(self._lines)
 
     @asynccontextmanager
-    async def of(self, client: str, *, most: int = MOST) -> AsyncIterator[None]:
-        """It is the client's turn while inside. `Problem` 429 where `most` of its questions wait already."""
+    async def of(self, client: str, *, most: int | None = None) -> AsyncIterator[None]:
+        """It is the client's turn while inside. `Problem` 429 where `most` (`MOST`) of its questions wait already."""
+        most = MOST if most is None else most
         line = self._lines.setdefault(client, _Line())
         if line.count >= most:
             wait = {"Retry-After": "1"}
