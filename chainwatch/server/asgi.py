@@ -43,14 +43,23 @@ class Bridge:
     ) -> web.StreamResponse:
         """
         What the application answers. `headers` replace some of the request's own, `scope` is laid over the
-        connection's. `ConnectionError` where the client leaves before the answer begins.
+        connection's. `ConnectionError` where the client leaves, or has to go, before the answer begins.
         """
         told: Message = {**_scope(request, headers or {}), **scope}
         task = asyncio.create_task(self._run(told, call), name="asgi:call")
         self._calls[task] = call
         task.add_done_callback(self._over)
         edge.when_gone(request, call.leave)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except Exception:
+            if not call.begun:
+                raise
+            _log.exception("an answer failed that had begun", path=request.path)
+            call.cut()  # nothing else tells its client that this was not all
+        finally:
+            if isinstance(request.protocol, edge.Handler):  # the connection may carry other requests
+                request.protocol.when_gone = None
         return call.response()
 
     async def _run(self, scope: Message, call: Call) -> None:
@@ -99,9 +108,24 @@ class Call:
         """Nobody waits for the answer."""
         return self._gone.is_set()
 
+    @property
+    def begun(self) -> bool:
+        """A part of the answer may be sent, which cannot be taken back."""
+        return self._stream is not None
+
     def leave(self) -> None:
         """The client is gone, or has to go."""
         self._gone.set()
+
+    def cut(self) -> None:
+        """End the connection, with whatever is under way."""
+        self.leave()
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def header(self, name: str) -> str | None:
+        """Of the answer, where it has come that far: even where nobody waits any more, it says what was done."""
+        return next((value for known, value in self._headers if known.lower() == name), None)
 
     async def receive(self) -> Message:
         """ASGI's `receive`."""
@@ -112,8 +136,11 @@ class Call:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """ASGI's `send`; nothing happens once nobody waits."""
+        """ASGI's `send`; nothing is sent once nobody waits."""
+        if message["type"] == "http.response.start":
+            self._begin(message)
         if self.left:
+            await asyncio.sleep(0)  # an application that sends until it is told must get to be told
             return
         try:
             async with asyncio.timeout(STALL):
@@ -121,17 +148,16 @@ class Call:
         except ConnectionError:
             self.leave()
         except TimeoutError:  # it takes nothing any more
-            self.leave()
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self.cut()
+
+    def _begin(self, message: Message) -> None:
+        self._status = message["status"]
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+        self._headers = [(name, value) for name, value in pairs if name.lower() not in _OURS]
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
-            pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
-            self._headers = [(name, value) for name, value in pairs if name.lower() not in _OURS]
-            kind = next((value for name, value in pairs if name.lower() == "content-type"), "")
-            if kind.startswith("text/event-stream"):
+            if (self.header("content-type") or "").startswith("text/event-stream"):
                 self._stream = web.StreamResponse(status=self._status)
                 self._dress(self._stream)
                 await self._stream.prepare(self._request)
@@ -148,9 +174,9 @@ class Call:
             if self.left:  # it was cut: a client must not take it for the whole
                 self._stream.force_close()
             return self._stream
+        if self.left:
+            raise ConnectionResetError("nobody waits for the answer")
         if not self._status:
-            if self.left:
-                raise ConnectionResetError("the client left")
             raise RuntimeError("an ASGI application returned without an answer")
         response = web.Response(status=self._status, body=b"".join(self._parts))
         self._dress(response)
@@ -179,7 +205,7 @@ def _scope(request: web.Request, replaced: Mapping[str, str]) -> Message:
         "path": request.path,
         "raw_path": request.raw_path.partition("?")[0].encode(),
         "root_path": "",
-        "query_string": request.query_string.encode(),
+        "query_string": request.rel_url.raw_query_string.encode(),
         "headers": [
             (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
             for name, value in [*headers, *instead.items()]

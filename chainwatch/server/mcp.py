@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import logging
 from types import ModuleType
 from typing import Any, Final, cast
 
 from aiohttp import web
 
 from chainwatch.server import asking, occurrences, posted
-from chainwatch.server.asgi import Bridge, Call
+from chainwatch.server.access import CHALLENGE
+from chainwatch.server.asgi import Bridge, Call, Message
 from chainwatch.server.asking import PRINCIPAL
 from chainwatch.server.context import CONTEXT
 from chainwatch.server.desk import Desk, Shelf
-from chainwatch.server.limits import Full
+from chainwatch.server.limits import Full, Seat
+from chainwatch.server.mcp_sessions import Book, Session
 from chainwatch.server.problem import Problem
 from chainwatch.server.publish import PUBLISHER
 from chainwatch.server.streams import enter, turned_away
@@ -29,7 +32,9 @@ from chainwatch.server.streams import enter, turned_away
 IDLE: Final = 30 * 60.0
 """Seconds that a session lives without a request."""
 SESSIONS: Final = 1000
+"""How many there are at once, of everybody; beyond that, idle ones go. One takes about 35 KiB."""
 
+_SESSION: Final = "mcp-session-id"
 _BOTH: Final = "application/json, text/event-stream"
 
 
@@ -42,7 +47,15 @@ class Agents:
         self._ready: asyncio.Future[Bridge] | None = None
         self._bridge: Bridge | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._manager: Any = None
+        self._users: Any = None
+        self.book = Book(SESSIONS)
         self.shelf = Shelf(app[CONTEXT].log)
+
+    @property
+    def stopping(self) -> bool:
+        """Nobody is served any more."""
+        return self._stop.is_set()
 
     async def bridge(self) -> Bridge:
         """The way to the SDK's application, which is there from now on."""
@@ -54,7 +67,8 @@ class Agents:
     async def _keep(self, ready: asyncio.Future[Bridge]) -> None:
         try:
             # Importing takes most of a second, and streams do not wait for it.
-            manager_module, app_module, events_module, hooks_module, auth = await asyncio.to_thread(_sdk)
+            manager_module, app_module, events_module, hooks_module, self._users = await asyncio.to_thread(_sdk)
+            logging.getLogger("mcp").setLevel(logging.ERROR)  # its warnings name sessions, and anybody can cause them
             await self.shelf.load()
             agents = app_module.Agents(_desk)
             server = agents.server(self._app[CONTEXT].version)
@@ -62,19 +76,49 @@ class Agents:
                 events_module.add(server)
                 hooks_module.add(server)
             manager = manager_module.StreamableHTTPSessionManager(
-                server, session_idle_timeout=IDLE, max_sessions=SESSIONS
+                server,
+                session_idle_timeout=IDLE,
+                max_sessions=2 * SESSIONS,  # the book holds fewer; this bounds what comes all at once
             )
-        except BaseException as error:
-            ready.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - whoever asks is told, and the next one may have better luck
             self._ready = None
-            raise
-        self.user = auth
+            ready.set_exception(error)
+            return
+        self._manager = manager
         async with manager.run():
             self._bridge = Bridge(manager.handle_request)
             ready.set_result(self._bridge)
             await self._stop.wait()
             await agents.watches.close()
             await self._bridge.close()
+
+    def user(self, key: str) -> Any:
+        """Whoever holds the key with that id, as the SDK knows them."""
+        return self._users.of(key)
+
+    async def tidy(self) -> None:
+        """End sessions where there are too many."""
+        while (session := self.book.too_many()) is not None:
+            await self._end(session)
+
+    async def _end(self, session: Session) -> None:
+        """As its own client would. One that is not there any more is as good."""
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_: Message) -> None:
+            pass
+
+        scope: Message = {
+            "type": "http",
+            "method": "DELETE",
+            "path": "/mcp",
+            "query_string": b"",
+            "headers": [(_SESSION.encode(), session.name.encode())],
+            "user": self.user(session.key),
+        }
+        await self._manager.handle_request(scope, receive, send)
 
     def disconnect(self) -> None:
         """Everybody has to go: listeners would hold up the end."""
@@ -119,25 +163,51 @@ async def answer(request: web.Request) -> web.StreamResponse:
     if importlib.util.find_spec("mcp") is None:
         raise Problem(501, "this daemon was installed without MCP", more={"hint": "pip install 'chainwatch[mcp]'"})
     if context.hub.closing:
-        raise Problem(503, "the daemon is stopping", headers={"Retry-After": "5"})
+        raise _stopping()
     # Each call is a request of its own, so it does not pay for coming; what stays open has a seat.
     seat = enter(request, comes_back=True)
     if isinstance(seat, Full):
         raise turned_away(seat)
-    agents = request.app[AGENTS]
     try:
-        bridge = await agents.bridge()
-        call = Call(request, await request.read())
+        return await _answer(request, seat)
+    except ConnectionError:  # nobody is there; or they are, and have to go
+        if not context.sessions.access.holds(principal):
+            raise Problem(401, "this key has ended", headers=CHALLENGE, close=True) from None
+        if request.app[AGENTS].stopping:
+            raise _stopping() from None
+        raise
+    finally:
+        seat.leave()
+
+
+async def _answer(request: web.Request, seat: Seat) -> web.StreamResponse:
+    context, principal, agents = request.app[CONTEXT], request[PRINCIPAL], request.app[AGENTS]
+    bridge = await agents.bridge()
+    if agents.stopping:
+        raise _stopping()
+    call = Call(request, await request.read())
+    session = Session(principal.id, request.headers.get(_SESSION, ""))
+    agents.book.enter(session)
+    try:
         with context.sessions.open(principal, lambda _: call.leave()):
             return await bridge.answer(
                 request,
                 call,
                 headers=accepting(request),
-                user=agents.user.of(principal.id),
+                user=agents.user(principal.id),
                 chainwatch=Desk(context, request.app[PUBLISHER], agents.shelf, principal, seat, asking.peer(request)),
             )
     finally:
-        seat.leave()
+        agents.book.leave(session)
+        if request.method == "DELETE":
+            agents.book.drop(session)
+        elif not session.name and (name := call.header(_SESSION)):
+            agents.book.add(Session(principal.id, name))
+            await agents.tidy()
+
+
+def _stopping() -> Problem:
+    return Problem(503, "the daemon is stopping", headers={"Retry-After": "5"}, close=True)
 
 
 def accepting(request: web.Request) -> dict[str, str]:
