@@ -184,6 +184,7 @@ class Courier:
             name=f"webhook_{secrets.token_hex(8)}",
             kind="webhook",
             owner=self.webhook.owner,
+            peer=self.webhook.name,
         )
         try:
             while True:

@@ -310,7 +310,7 @@ async def test_statistics_show_it_as_a_reader_of_the_log(house, receiver: Receiv
     await receiver.events(1)
     told = await (await house.ask("/v1/stats")).json()
     (stream,) = told["streams"]["list"]
-    assert (stream["kind"], stream["sent"]) == ("webhook", 1)
+    assert (stream["kind"], stream["peer"], stream["sent"]) == ("webhook", "shop", 1)
     assert told["webhooks"]["states"] == {"live": 1}
 
 
