@@ -19,7 +19,17 @@ import msgspec
 
 from chainwatch import client
 from chainwatch.client.request import answer, base_url, body, key_headers, open_session
-from chainwatch.client.subscription import HEARTBEAT, Backoff, Moved, Note, Subscription, Trouble, decoded
+from chainwatch.client.subscription import (
+    HEARTBEAT,
+    Backoff,
+    Connected,
+    Moved,
+    Note,
+    Subscription,
+    Trouble,
+    Waiting,
+    decoded,
+)
 from chainwatch.errors import BadAnswer, ChainwatchError, GapError, Refused, Unreachable, UsageError
 from chainwatch.mcp.desk import Page, Receipt, Standing, Turned, Words
 from chainwatch.text import printable, redact_url
@@ -98,12 +108,17 @@ class Desk:
             return False, cursor
         if self._waiting >= WAITING:
             raise Turned(f"There are {WAITING} waits at this time, as many as there may be", "End some of them.")
-        subscription, before = self._subscription(words, cursor), cursor
+        subscription, before, away = self._subscription(words, cursor), cursor, ""
 
         def heard(note: Note) -> None:
-            nonlocal before
-            if isinstance(note, Moved):
-                before = note.cursor
+            nonlocal before, away
+            match note:
+                case Moved(cursor=moved):
+                    before = moved
+                case Waiting(reason=reason):
+                    away = reason
+                case Connected():
+                    away = ""
 
         subscription.note = heard
         self._waiting += 1
@@ -111,6 +126,8 @@ class Desk:
             async with asyncio.timeout(seconds):
                 await self._arrival(subscription)
         except TimeoutError:
+            if away:
+                raise Turned(_sentence(away), _LATER, passing=True) from None
             return False, before
         finally:
             self._waiting -= 1
@@ -185,8 +202,9 @@ class Desk:
                         await anext(stream)
                 except GapError:
                     return
-                except Unreachable:
-                    await asyncio.sleep(backoff.failed())
+                except Unreachable as error:
+                    subscription.note(Waiting(_whole(error), seconds := backoff.failed()))
+                    await asyncio.sleep(seconds)
                 else:
                     return
 
@@ -200,8 +218,9 @@ class Desk:
         except Trouble as trouble:
             if trouble.fatal is not None:
                 raise self._said(trouble.fatal) from None
-            after = "" if trouble.retry_after is None else f" in {trouble.retry_after:g} seconds"
-            raise Turned(_sentence(trouble.reason), f"Try it again{after or ' in a while'}.", passing=True) from None
+            after = trouble.retry_after
+            hint = _LATER if after is None else f"Try it again in {after:g} seconds."
+            raise Turned(_sentence(trouble.reason), hint, passing=True) from None
         except ChainwatchError as error:
             raise self._said(error) from None
 
@@ -210,23 +229,26 @@ class Desk:
             case UsageError():
                 return Turned(error.what, error.hint)
             case Unreachable():
-                what = f"{error.what}: {error.why}" if error.why else error.what
-                hint = error.hint or "Try it again in a while."
-                return Turned(_sentence(what), _sentence(hint), passing=True)
+                return Turned(_sentence(_whole(error)), _sentence(error.hint or _LATER), passing=True)
             case Refused(status=401):
                 whose = "does not take this key" if self._key else "wants a key"
                 return Turned(f"The daemon at {redact_url(self._base)} {whose}", _KEY, forbidden=True)
             case Refused(status=403):
                 return Turned(_sentence(error.what), _sentence(error.hint), forbidden=True)
             case BadAnswer():
-                return Turned(_sentence(f"{error.what}: {error.why}" if error.why else error.what), error.hint)
+                return Turned(_sentence(_whole(error)), error.hint)
         return Turned(_sentence(error.what), _sentence(error.hint))
 
 
+_LATER: Final = "Try it again in a while."
 _KEY: Final = (
     "Whoever set this MCP server up gives it one, in CHAINWATCH_KEY or by --key; "
     "`chainwatch keys create NAME` makes one."
 )
+
+
+def _whole(error: ChainwatchError) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what
 
 
 def _sentence(text: str) -> str:

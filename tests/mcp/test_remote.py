@@ -212,7 +212,27 @@ async def test_a_daemon_that_is_not_there_is_said_not_to_be_at_once_but_waited_f
         with pytest.raises(Turned, match=r"Cannot reach .* Is `chainwatch serve` running there\?") as caught:
             await one
         assert caught.value.passing
-    assert await desk.wait({}, "cursor", 0.05) == (False, "cursor")
+    with pytest.raises(Turned, match="Cannot reach") as caught:  # at the end: it could have come
+        await desk.wait({}, "cursor", 0.3)
+    assert caught.value.passing
+
+
+async def test_a_daemon_that_has_no_room_is_waited_for_and_at_the_end_said_to_have_none(tmp_path):
+    house = await houses.serve(tmp_path / "events.db", max_connections=1)
+    try:
+        desk = over_http(house)
+        cursor = await desk.cursor({})
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(desk.wait({}, cursor, 20))
+            await house.until(lambda: bool(house.hub.streams))
+            with pytest.raises(Turned) as caught:
+                await desk.wait({}, cursor, 1)
+            assert caught.value.passing
+            await house.tell(block(1))
+        assert (await first)[0]
+        assert (await desk.wait({}, cursor, 20))[0]
+    finally:
+        await house.close()
 
 
 async def test_a_wait_goes_on_over_lost_connections_and_a_daemon_that_is_away(house):
