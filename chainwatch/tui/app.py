@@ -133,6 +133,8 @@ class Monitor(App[None]):
             await self._source.run()
         except Exception as error:  # noqa: BLE001 - it is told once the terminal is as it was
             self.fault = error
+            while isinstance(self.fault, BaseExceptionGroup):  # of tasks: the first says what happened
+                self.fault = self.fault.exceptions[0]
             self.exit()
 
     def _handle_exception(self, error: Exception) -> None:

@@ -61,7 +61,8 @@ class Feed:
         try:
             await taken
         except BaseException:
-            reading.cancel()
+            if self._reading is not reading:  # given up just when the daemon had taken it: it holds
+                reading.cancel()
             raise
 
     # --- events -----------------------------------------------------------------------------------------------------
@@ -73,6 +74,8 @@ class Feed:
         def hear(note: client.Note) -> None:
             nonlocal taken
             if isinstance(note, client.Connected) and taken is not None:
+                if taken.done():  # given up: this task is about to be cancelled
+                    return
                 self._replace(text)
                 taken.set_result(None)
                 taken = None

@@ -97,15 +97,14 @@ def rate(value: float | None) -> str:
 # --- chains and endpoints -----------------------------------------------------------------------------------------
 
 _CHAINS: Final = (
-    Column("chain, endpoint", 18, most=48),
+    Column("chain, endpoint", 16, most=48),
     Column("state", 14),
     Column("head", 10, ">"),
     Column("lag", 6, ">"),
     Column("p50", 7, ">", rank=1),
     Column("p95", 7, ">", rank=2),
     Column("last minute", SPARK, rank=3),
-    Column("reconn.", 7, ">", rank=2),
-    Column("reorgs", 6, ">", rank=1),
+    Column("", 10, ">"),
 )
 CHAIN_ORDERS: Final = ("name", "lag", "RTT")
 
@@ -138,8 +137,7 @@ def _chain(chain: Chain, model: Model) -> Row:
         Cell(""),
         Cell(""),
         Cell(sparkline(model.past.of(chain.name), SPARK), "dim"),
-        Cell(""),
-        Cell(_number(chain.reorgs), "warn" if chain.reorgs else "plain"),
+        Cell(f"{_number(chain.reorgs)} reorgs", "warn" if chain.reorgs else "dim"),
         about=about | {"head": chain.head, "seconds behind": chain.lag_seconds, "reorgs": chain.reorgs},
     )
 
@@ -156,8 +154,7 @@ def _endpoint(one: Endpoint, chain: Chain, newest: int | None, model: Model, *, 
         Cell(_milliseconds(one.rtt_p50_seconds)),
         Cell(_milliseconds(one.rtt_p95_seconds)),
         Cell(sparkline(model.past.of(f"{chain.name} {one.endpoint}"), SPARK), "accent"),
-        Cell(_number(reconnects), "warn" if reconnects else "plain"),
-        Cell(""),
+        Cell(f"{_number(reconnects)} reconn.", "warn" if reconnects else "dim"),
         about={
             "endpoint": one.endpoint,
             "state": one.state,

@@ -203,6 +203,40 @@ async def test_what_is_wrong_with_a_filter_is_said_where_it_was_typed(pilot, hou
     await shows(pilot, "51 base units", "↓ following")
 
 
+async def test_a_filter_that_is_given_up_just_when_it_was_taken_holds(house, monkeypatch):
+    known = Model(f"http://127.0.0.1:{house.port}")
+    hearing = Feed(known.url, None, known)
+    running = asyncio.create_task(hearing.run())
+    async with asyncio.timeout(10):
+        while known.received < 50:
+            await asyncio.sleep(0.01)
+        replace = hearing._replace
+
+        def replaced(text):
+            replace(text)
+            asyncio.get_running_loop().call_soon(choosing.cancel)
+
+        monkeypatch.setattr(hearing, "_replace", replaced)
+        choosing = asyncio.create_task(hearing.choose("block_new"))
+        with pytest.raises(asyncio.CancelledError):
+            await choosing
+        assert known.filter == "block_new"
+        await house.tell(transfer(51), block(8))
+        while known.received < 51:
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert [json.loads(line)["type"] for line in known.view.shown_lines()] == ["block_new"]
+
+
+async def test_a_fault_of_a_task_is_told_by_what_happened(house, tmp_path, monkeypatch):
+    monkeypatch.setattr(Feed, "_oldest", lambda _: 1 // 0)
+    known = Model(f"http://127.0.0.1:{house.port}")
+    app = Monitor(known, Feed(known.url, None, known), folder=tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.fault)
+    assert isinstance(app.fault, ZeroDivisionError)
+
+
 async def test_another_word_is_chosen_with_the_arrows(pilot):
     await pilot.press("slash", *"chain", "down", "up", "down", "tab")
     await shows(pilot, "chain_status")

@@ -48,9 +48,9 @@ def test_chains_are_sorted_with_their_endpoints_below_them(order, names):
 def test_an_endpoint_says_how_it_is():
     told = rows(tables.chains(model(), "RTT", NOW))
     assert told[0][:4] == ["ethereum", "● connected", "22,771,040", "13s"]
-    assert told[0][-1] == "2"
+    assert told[0][-1] == "2 reorgs"
     assert told[1][:6] == ["├ https://eth.drpc.org", "● ready", "22,771,039", "1 bl", "112 ms", "348 ms"]
-    assert told[1][-2] == "3"
+    assert told[1][-1] == "3 reconn."
 
 
 @pytest.mark.parametrize(
