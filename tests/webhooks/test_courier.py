@@ -57,7 +57,7 @@ async def test_only_what_its_words_ask_for_arrives(office: Office, receiver: Rec
 async def test_a_receiver_that_does_not_accept_is_asked_again_and_nothing_is_lost(
     opened: Opened, receiver, behave, fault
 ):
-    office = await opened(patience=0.2)
+    office = await opened(patience=0.2 if fault == "timeout" else 15)
     receiver.behave = behave
     hook = await office.operators(receiver)
     await office.log.append([transfer(1), transfer(2)])
