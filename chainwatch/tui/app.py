@@ -141,7 +141,10 @@ class Monitor(App[None]):
         """The command line tells it, once the terminal is as it was."""
         self.fault = self.fault or error
         super()._handle_exception(error)
-        self._exit_renderables.clear()  # Textual's own report has all local variables in it, a key among them
+
+    def _fatal_error(self) -> None:
+        """Leave. Textual would print all local variables besides, a key among them."""
+        self._close_messages_no_wait()
 
     # --- painting ---------------------------------------------------------------------------------------------------
 

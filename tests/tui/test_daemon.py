@@ -53,7 +53,7 @@ async def test_a_daemon_that_goes_away_is_waited_for_and_no_event_is_lost_or_tol
             daemon.configure(server={"port": int(daemon.url.rpartition(":")[2])})
             await daemon.start()
             await publish(daemon.url, 4, 9)
-            await until(pilot, lambda: numbers(app) == list(range(1, 10)), "all nine", 20)
+            await until(pilot, lambda: numbers(app) == list(range(1, 10)), "all nine")
             await shows(pilot, "● live", "↓ following")
 
             await daemon.kill()
@@ -61,7 +61,7 @@ async def test_a_daemon_that_goes_away_is_waited_for_and_no_event_is_lost_or_tol
                 path.unlink()
             await daemon.start()
             await publish(daemon.url, 10, 10)
-            await until(pilot, lambda: numbers(app) == list(range(1, 11)), "the tenth, of another log", 20)
+            await until(pilot, lambda: numbers(app) == list(range(1, 11)), "the tenth, of another log")
             await shows(pilot, "▲ events are missing here, the cursor is of another log")
 
 
@@ -118,7 +118,7 @@ class Terminal:
         )  # fmt: skip
         os.close(theirs)
 
-    def until(self, text, seconds=20):
+    def until(self, text, seconds=40):
         """Read until it was drawn."""
         ends = time.monotonic() + seconds
         while text.encode() not in self.drawn:

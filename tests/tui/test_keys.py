@@ -23,7 +23,7 @@ def screen(app) -> str:
     return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
 
 
-async def until(pilot, holds, what="", seconds=5):
+async def until(pilot, holds, what="", seconds=20):
     """Wait until the screen shows what it has to."""
     try:
         async with asyncio.timeout(seconds):
