@@ -105,7 +105,7 @@ def path(ctx: typer.Context) -> None:
     found = settings.find(frame.config, os.environ)
     usual = [printable(str(one)) for one in settings.usual(os.environ)]
     if found is None:
-        notes.say(f"there is no file, neither {usual[0]} nor {usual[1]}: {BUILT_IN}")
+        notes.say(f"there is no file, neither {usual[0]} nor {usual[1]}; {BUILT_IN}")
         notes.say("`chainwatch init` writes one")
         raise typer.Exit(1)
     print(found)

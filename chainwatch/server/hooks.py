@@ -197,7 +197,11 @@ def _hook(request: web.Request) -> Webhook:
         if (hook := hooks.get(owner, name)) is not None:
             return hook
     close = difflib.get_close_matches(name, [hook.name for owner in owners for hook in hooks.of(owner)], n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"PUT /webhooks/{name} makes one"
+    hint = (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"`chainwatch webhooks add {name} URL` makes one, or PUT /webhooks/{name}"
+    )
     raise Problem(404, f"there is no webhook {name!r}", more={"value": name, "hint": hint})
 
 
