@@ -232,7 +232,7 @@ def _words(name: str, words: Sequence[str]) -> str:
 # --- prices and wallets -------------------------------------------------------------------------------------------
 
 _HELD: Final = (
-    Column("price, wallet", 10, most=24),
+    Column("price, wallet", 10, most=12),
     Column("", 16, ">", most=34),
     Column("token", 6, most=10),
     Column("change", 9, ">", rank=1),

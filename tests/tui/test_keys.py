@@ -269,7 +269,7 @@ async def test_every_pane_shows_what_it_is_for(pilot):
         pilot,
         *("ethereum", "● connected", "└ wss://node", "3.0 ms", "1.5s behind"),
         *("alice", "1.5 ETH"),
-        *("streams 2 of", "balance_changed price_update", "everything", "● live"),
+        *("streams 2 of", "balance_changed", "everything", "● live"),
         *("50 kept", "the last took", "the oldest is"),
     )
 
