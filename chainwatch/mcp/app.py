@@ -94,7 +94,7 @@ class Agents:
         except ValidationError as error:
             return _failed(_wrong(tool, error))
         except Turned as turned:
-            return _failed(printable(str(turned), _LONGEST))
+            return _failed(_lines(str(turned)))
         found = gives.model_dump(mode="json")
         return types.CallToolResult(
             content=[types.TextContent(type="text", text=_json(found))], structured_content=found
@@ -257,6 +257,11 @@ def _wrong(tool: tools.Tool, error: ValidationError) -> str:
     ]
     known = ", ".join(tool.takes.model_fields) or "none"
     return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", _LONGEST)
+
+
+def _lines(text: str) -> str:
+    """What is wrong, within bounds. An expression is shown in a line of its own, with a mark below."""
+    return "\n".join(printable(line, _LONGEST) for line in text[:_LONGEST].split("\n"))[:_LONGEST]
 
 
 async def _or_error(asked: Any, uri: str = "") -> Any:
