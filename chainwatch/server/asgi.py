@@ -113,6 +113,11 @@ class Call:
         """A part of the answer may be sent, which cannot be taken back."""
         return self._stream is not None
 
+    @property
+    def granted(self) -> bool:
+        """The answer, where it has come that far, is no error. It says what was done even where nobody waits."""
+        return 200 <= self._status < 300
+
     def leave(self) -> None:
         """The client is gone, or has to go."""
         self._gone.set()
@@ -124,7 +129,7 @@ class Call:
             self._request.transport.abort()
 
     def header(self, name: str) -> str | None:
-        """Of the answer, where it has come that far: even where nobody waits any more, it says what was done."""
+        """Of the answer, where it has come that far."""
         return next((value for known, value in self._headers if known.lower() == name), None)
 
     async def receive(self) -> Message:

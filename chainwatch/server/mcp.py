@@ -91,6 +91,9 @@ class Agents:
             await self._stop.wait()
             await agents.watches.close()
             await self._bridge.close()
+            # A session that is ended has nobody to write to; one that is cancelled tries to for a second.
+            while (session := self.book.any()) is not None:
+                await self._end(session)
 
     def user(self, key: str) -> Any:
         """Whoever holds the key with that id, as the SDK knows them."""
@@ -103,6 +106,7 @@ class Agents:
 
     async def _end(self, session: Session) -> None:
         """As its own client would. One that is not there any more is as good."""
+        self.book.drop(session)
 
         async def receive() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -201,7 +205,7 @@ async def _answer(request: web.Request, seat: Seat) -> web.StreamResponse:
         agents.book.leave(session)
         if request.method == "DELETE":
             agents.book.drop(session)
-        elif not session.name and (name := call.header(_SESSION)):
+        elif not session.name and call.granted and (name := call.header(_SESSION)):
             agents.book.add(Session(principal.id, name))
             await agents.tidy()
 

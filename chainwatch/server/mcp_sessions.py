@@ -58,12 +58,15 @@ class Book:
             del self._of[session.key]
 
     def too_many(self) -> Session | None:
-        """The one that has to go, which is dropped here; None where there is room, or all of them are in use."""
+        """One that has to go; None where there is room, or all of them are in use."""
         if self._count <= self._most:
             return None
         for key, known in sorted(self._of.items(), key=lambda item: -len(item[1])):
             for name, under_way in known.items():
                 if not under_way:
-                    self.drop(found := Session(key, name))
-                    return found
+                    return Session(key, name)
         return None
+
+    def any(self) -> Session | None:
+        """One of them, while there are any."""
+        return next((Session(key, name) for key, known in self._of.items() for name in known), None)

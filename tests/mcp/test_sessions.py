@@ -23,6 +23,7 @@ def test_whoever_has_the_most_loses_the_one_that_was_idle_the_longest():
     full.enter(A1)
     full.leave(A1)  # so it was there last
     assert full.too_many() == A2
+    full.drop(A2)
     assert (full.too_many(), len(full)) == (None, 3)
 
 
@@ -31,6 +32,7 @@ def test_one_that_has_a_request_under_way_stays():
     for session in (A1, A2):
         full.enter(session)
     assert full.too_many() == B1
+    full.drop(B1)
     assert full.too_many() is None
     full.leave(A2)
     assert full.too_many() == A2
@@ -46,3 +48,11 @@ def test_what_is_another_keys_or_over_counts_for_nothing():
     full.drop(A1)
     full.leave(A1)  # the request that ended it is over
     assert (len(full), full.too_many()) == (1, None)
+
+
+def test_all_of_them_are_found_one_after_the_other():
+    found, left = set(), book(9, A1, A2, B1)
+    while (session := left.any()) is not None:
+        left.drop(session)
+        found.add(session)
+    assert (found, len(left)) == ({A1, A2, B1}, 0)
