@@ -7,6 +7,7 @@ It is an ordinary client of a daemon, which need not be there yet, and may be re
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import os
 import sys
@@ -102,6 +103,8 @@ async def _serve(
     notes: Notes,
 ) -> None:
     """Serve until stdin ends. What is `pushed` is a filter, as the client takes it; None: nothing."""
+    gc.disable()  # that is a sixth of a start, and hosts wait for it
+
     import anyio
 
     from chainwatch import __version__, client
@@ -110,6 +113,7 @@ async def _serve(
     from chainwatch.mcp.channel import Channel, declare
     from chainwatch.mcp.stdio import Incoming, Outgoing, Wire
 
+    gc.enable()
     agents = Agents(lambda _: desk)
     server = agents.server(__version__)
     options = server.create_initialization_options() if pushed is None else declare(server)
