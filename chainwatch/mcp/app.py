@@ -7,14 +7,15 @@ It knows callers only as desks. In the daemon a desk is made of each request and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import anyio
 import mcp_types as types
 import msgspec
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
@@ -142,22 +143,22 @@ class Agents:
         find = partial(resources.words_of, uri, desk, self._subscriptions)
         cursor = await _or_error(desk.cursor(await _or_error(find(), uri)), uri)
         connection = ctx.session._connection  # noqa: SLF001 - the SDK has no other name for it; pinned by a test
-        session = ctx.session
+        session, name = ctx.session, _name(connection)
 
         async def tell() -> None:
             await session.send_resource_updated(uri)
 
         try:
-            self.watches.start(connection, uri, desk, find, cursor, tell)
+            self.watches.start(name, uri, desk, find, cursor, tell)
         except Turned as turned:
             raise MCPError(types.INVALID_REQUEST, str(turned)) from None
         if not connection.state.setdefault("chainwatch", False):
             connection.state["chainwatch"] = True
-            connection.exit_stack.callback(self.watches.stop, connection)
+            connection.exit_stack.callback(self.watches.stop, name)
         return types.EmptyResult()
 
     async def unsubscribe_resource(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
-        self.watches.stop(ctx.session._connection, str(params.uri))  # noqa: SLF001 - as above
+        self.watches.stop(_name(ctx.session._connection), str(params.uri))  # noqa: SLF001 - as above
         return types.EmptyResult()
 
     async def listen(
@@ -215,6 +216,12 @@ class _Server(Server[Any]):
         return found
 
 
+def _name(connection: Connection) -> Hashable:
+    """What stands for a session: its id, which hosting knows too; over stdio there is one, and it has none."""
+    return connection.session_id or connection
+
+
+@cache  # making schemas takes 20 ms of CPU, and the SDK looks at all of them for each call of one
 def _described(tool: tools.Tool) -> types.Tool:
     return types.Tool(
         name=tool.name,

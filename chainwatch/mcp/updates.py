@@ -63,27 +63,47 @@ class Watches:
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[Hashable, str], asyncio.Task[None]] = {}
+        self._told: dict[tuple[Hashable, str], Tell] = {}  # those of them that were told at least once
+        self._again: set[asyncio.Task[None]] = set()
 
     def start(self, session: Hashable, uri: str, desk: Desk, find: Find, cursor: str, tell: Tell) -> None:
         """Watch it for that session; once, however often it asks. `Turned` where it watches `MOST` already."""
-        if (session, uri) in self._tasks:
+        key = session, uri
+        if key in self._tasks:
             return
         if sum(of == session for of, _ in self._tasks) >= MOST:
             raise Turned(f"There are {MOST} subscriptions to resources in this session", "Unsubscribe from some.")
-        task = asyncio.create_task(self._run(uri, desk, find, cursor, tell), name="mcp:watch")
-        self._tasks[session, uri] = task
-        task.add_done_callback(partial(self._over, (session, uri)))
+
+        async def noted() -> None:
+            if self._tasks.get(key) is task:
+                self._told[key] = tell
+            await tell()
+
+        task = asyncio.create_task(self._run(uri, desk, find, cursor, noted), name="mcp:watch")
+        self._tasks[key] = task
+        task.add_done_callback(partial(self._over, key))
+
+    def listened(self, session: Hashable) -> None:
+        """
+        That session listens from now on. What was told while it did not went nowhere, and nobody knows which that was;
+        so all that was told is told again.
+        """
+        for key, tell in list(self._told.items()):
+            if key[0] == session:
+                task = asyncio.create_task(self._quietly(tell), name="mcp:tell")
+                self._again.add(task)
+                task.add_done_callback(self._again.discard)
 
     def stop(self, session: Hashable, uri: str | None = None) -> None:
         """Watch it no more; or nothing of that session."""
         for key, task in list(self._tasks.items()):
             if key[0] == session and uri in (None, key[1]):
-                del self._tasks[key]
+                self._over(key, task)
                 task.cancel()
 
     async def close(self) -> None:
         """End all of them."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._again]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -91,6 +111,7 @@ class Watches:
     def _over(self, key: tuple[Hashable, str], task: asyncio.Task[None]) -> None:
         if self._tasks.get(key) is task:  # else it was watched no more, and then again
             del self._tasks[key]
+            self._told.pop(key, None)
 
     async def _run(self, uri: str, desk: Desk, find: Find, cursor: str, tell: Tell) -> None:
         try:
@@ -99,3 +120,9 @@ class Watches:
             _log.info("a resource is watched no more", uri=uri[:200], reason=str(turned))
         except Exception:  # noqa: BLE001 - one session's trouble; the others go on
             _log.exception("a resource could not be watched", uri=uri[:200])
+
+    async def _quietly(self, tell: Tell) -> None:
+        try:
+            await tell()
+        except Exception:  # noqa: BLE001 - it has ended meanwhile
+            _log.debug("a session could not be told again", exc_info=True)

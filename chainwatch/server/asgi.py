@@ -94,8 +94,10 @@ class Bridge:
 class Call:
     """One request and its answer, from the application's side."""
 
-    def __init__(self, request: web.Request, body: bytes) -> None:
+    def __init__(self, request: web.Request, body: bytes, when_begun: Callable[[], None] | None = None) -> None:
+        """`when_begun` is called when a stream begins."""
         self._request = request
+        self._when_begun = when_begun
         self._body: bytes | None = body
         self._gone = asyncio.Event()
         self._status = 0
@@ -166,6 +168,8 @@ class Call:
                 self._stream = web.StreamResponse(status=self._status)
                 self._dress(self._stream)
                 await self._stream.prepare(self._request)
+                if self._when_begun is not None:
+                    self._when_begun()
         elif message["type"] == "http.response.body":
             body = message.get("body", b"")
             if self._stream is None:

@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import logging
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -49,6 +50,7 @@ class Agents:
         self._keeper: asyncio.Task[None] | None = None
         self._manager: Any = None
         self._users: Any = None
+        self._watches: Any = None
         self.book = Book(SESSIONS)
         self.shelf = Shelf(app[CONTEXT].log)
 
@@ -84,7 +86,7 @@ class Agents:
             self._ready = None
             ready.set_exception(error)
             return
-        self._manager = manager
+        self._manager, self._watches = manager, agents.watches
         async with manager.run():
             self._bridge = Bridge(manager.handle_request)
             ready.set_result(self._bridge)
@@ -98,6 +100,10 @@ class Agents:
     def user(self, key: str) -> Any:
         """Whoever holds the key with that id, as the SDK knows them."""
         return self._users.of(key)
+
+    def listens(self, session: str) -> None:
+        """A session's standing stream begins: behind this turn of the loop the SDK has it."""
+        asyncio.get_running_loop().call_soon(self._watches.listened, session)
 
     async def tidy(self) -> None:
         """End sessions where there are too many."""
@@ -189,8 +195,9 @@ async def _answer(request: web.Request, seat: Seat) -> web.StreamResponse:
     bridge = await agents.bridge()
     if agents.stopping:
         raise _stopping()
-    call = Call(request, await request.read())
     session = Session(principal.id, request.headers.get(_SESSION, ""))
+    listens = partial(agents.listens, session.name) if request.method == "GET" else None
+    call = Call(request, await request.read(), listens)
     agents.book.enter(session)
     try:
         with context.sessions.open(principal, lambda _: call.leave()):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack, suppress
 from itertools import permutations
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hosts import WALLETS, Host, numbers
 from mcp.shared.exceptions import MCPError
-from server.house import ALICE, BOB, House, block, transfer
+from server.house import ALICE, BOB, Answer, House, block, transfer
 
 from chainwatch.mcp import resources, updates
 
@@ -241,6 +243,35 @@ async def test_what_cannot_be_watched_is_not_honoured(house, enter, monkeypatch)
                 async with host.watching(*(f"events://stream?min_amount={number}" for number in range(6))):
                     pass
         assert watched(house) in (0, updates.MOST)
+
+
+async def test_what_changed_while_a_session_did_not_listen_is_told_when_it_does(house, brisk):
+    """Its standing stream is not there yet, or was cut on the way: what is told then goes nowhere."""
+    head = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+    async def post(method: str, headers: dict[str, str], **params: Any) -> Answer:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+        headers = {**head, **headers, "Content-Length": str(len(body))}
+        answer = await house.ask("/mcp", headers, method="POST", after=body)
+        assert answer.status == 200, await answer.body()
+        await answer.next()
+        return answer
+
+    client = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a host", "version": "1"}}
+    begun = await post("initialize", {}, **client)
+    session = {"Mcp-Session-Id": begun.headers["mcp-session-id"], "Mcp-Protocol-Version": "2025-11-25"}
+    for uri in ("events://stream", "events://stream?filters=token_transfer"):
+        await post("resources/subscribe", session, uri=uri)
+    await house.until(lambda: watched(house) == 2)
+    for _ in range(2):
+        await house.tell(block(1))
+        await house.until(lambda: watched(house) == 1)  # it is told, into the void
+        await house.until(lambda: watched(house) == 2)
+        standing = await house.ask("/mcp", {"Accept": "text/event-stream", **session})
+        said = json.loads((await standing.next()).data)
+        assert (said["method"], said["params"]["uri"]) == ("notifications/resources/updated", "events://stream")
+        standing.cut()
+        await house.until(lambda: house.context.gate.taken == 0)
 
 
 async def test_a_watched_subscription_that_is_ended_is_told_as_changed(house, enter, brisk, monkeypatch):
