@@ -17,6 +17,7 @@ from chainwatch.errors import Refused, Unreachable
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch):
     monkeypatch.setattr(subscription, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(subscription, "_LONGEST_ASKED", 0.1)
 
 
 async def batches(stream, count):

@@ -1,7 +1,8 @@
-"""A model in a state that never changes, for pictures: every number is written down here, and so is the time."""
+"""What tests of the screen share: a model in which every number is written down, and ways to wait for a text."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -160,3 +161,28 @@ def model(text: str = "") -> Model:
 
 def monitor(known: Model, **options: Any) -> Monitor:
     return Monitor(known, Still(), clock=lambda: NOW, **options)
+
+
+# --- a screen ---------------------------------------------------------------------------------------------------------
+
+
+def screen(app) -> str:
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
+
+
+async def until(pilot, holds, what="", seconds=20):
+    """Wait until the screen shows what it has to."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not holds():
+                await pilot.pause(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds} s: {what}\n{screen(pilot.app)}") from None
+
+
+async def shows(pilot, *texts):
+    await until(pilot, lambda: all(text in screen(pilot.app) for text in texts), f"{texts}")
+
+
+async def hides(pilot, text):
+    await until(pilot, lambda: text not in screen(pilot.app), f"no {text}")

@@ -18,7 +18,7 @@ import time
 
 import pytest
 from daemon import Daemon
-from tui.test_keys import screen, shows, until
+from tui.stage import screen, shows, until
 
 from chainwatch import client
 from chainwatch.client import subscription
@@ -38,8 +38,17 @@ async def publish(url, first, last, key=None):
         await client.send(url, "deploy", {"number": number}, key=key)
 
 
-async def test_a_daemon_that_goes_away_is_waited_for_and_no_event_is_lost_or_told_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(subscription, "_FIRST_WAIT", 0.01)
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits before he tries again, not even if he is asked to."""
+    monkeypatch.setattr(subscription, "_FIRST_WAIT", 0.05)
+    monkeypatch.setattr(subscription, "_LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(subscription, "_LONGEST_ASKED", 0.2)
+    monkeypatch.setattr(feed, "_PATIENCE", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_daemon_that_goes_away_is_waited_for_and_no_event_is_lost_or_told_twice(tmp_path):
     async with Daemon(tmp_path) as daemon:
         await publish(daemon.url, 1, 3)
         model = Model(daemon.url)
@@ -65,8 +74,8 @@ async def test_a_daemon_that_goes_away_is_waited_for_and_no_event_is_lost_or_tol
             await shows(pilot, "▲ events are missing here, the cursor is of another log")
 
 
-async def test_a_key_that_is_revoked_is_said_and_one_that_is_made_again_is_not_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr(feed, "_PATIENCE", 0.1)
+@pytest.mark.usefixtures("impatient")
+async def test_a_key_that_is_revoked_is_said(tmp_path):
     made = [sys.executable, "-m", "chainwatch", "-c", str(tmp_path / "chainwatch.toml"), "keys"]
     async with Daemon(tmp_path) as daemon:
 
@@ -118,7 +127,7 @@ class Terminal:
         )  # fmt: skip
         os.close(theirs)
 
-    def until(self, text, seconds=40):
+    def until(self, text, seconds=60):
         """Read until it was drawn."""
         ends = time.monotonic() + seconds
         while text.encode() not in self.drawn:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from server import house as houses
 from server.house import ALICE, block, transfer
-from tui.stage import NOW, Still, model, monitor
+from tui.stage import NOW, Still, hides, model, monitor, screen, shows, until
 
 from chainwatch.chain.simulated import WALLETS
 from chainwatch.tui.app import Monitor
@@ -17,28 +17,6 @@ from chainwatch.tui.feed import Feed
 from chainwatch.tui.model import Model
 
 SIZE = (120, 40)
-
-
-def screen(app) -> str:
-    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
-
-
-async def until(pilot, holds, what="", seconds=20):
-    """Wait until the screen shows what it has to."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not holds():
-                await pilot.pause(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds} s: {what}\n{screen(pilot.app)}") from None
-
-
-async def shows(pilot, *texts):
-    await until(pilot, lambda: all(text in screen(pilot.app) for text in texts), f"{texts}")
-
-
-async def hides(pilot, text):
-    await until(pilot, lambda: text not in screen(pilot.app), f"no {text}")
 
 
 @asynccontextmanager
