@@ -137,7 +137,7 @@ def _chain(chain: Chain, model: Model) -> Row:
         Cell(""),
         Cell(""),
         Cell(sparkline(model.past.of(chain.name), SPARK), "dim"),
-        Cell(f"{_number(chain.reorgs)} reorgs", "warn" if chain.reorgs else "dim"),
+        Cell(f"{_number(chain.reorgs)} reorg{'' if chain.reorgs == 1 else 's'}", "warn" if chain.reorgs else "dim"),
         about=about | {"head": chain.head, "seconds behind": chain.lag_seconds, "reorgs": chain.reorgs},
     )
 
@@ -232,7 +232,7 @@ def _words(name: str, words: Sequence[str]) -> str:
 # --- prices and wallets -------------------------------------------------------------------------------------------
 
 _HELD: Final = (
-    Column("price, wallet", 10, most=12),
+    Column("what", 10, most=12),
     Column("", 16, ">", most=34),
     Column("token", 6, most=10),
     Column("change", 9, ">", rank=1),
