@@ -62,6 +62,8 @@ class Standing(msgspec.Struct, frozen=True):
     """Unix seconds."""
     expires: float
     """Unix seconds."""
+    ttl: float = 86_400.0
+    """Seconds that it lives on when it is asked for."""
 
 
 class Desk(Protocol):

@@ -44,7 +44,7 @@ class Subscriptions:
             raise Turned(f"There are {MOST} subscriptions, as many as one may have", "Call unsubscribe for some.")
         now = self._clock()
         plain = {name: list(texts) for name, texts in words.items()}
-        standing = Standing(f"sub_{secrets.token_hex(8)}", plain, cursor, now, now + seconds)
+        standing = Standing(f"sub_{secrets.token_hex(8)}", plain, cursor, now, now + seconds, seconds)
         self._opening[desk.caller] += 1
         try:
             await desk.keep(standing)
@@ -79,9 +79,8 @@ class Subscriptions:
         await desk.forget(name)
 
     async def _renewed(self, desk: Desk, standing: Standing, now: float) -> Standing:
-        life = max(SHORTEST, standing.expires - standing.created)
-        if standing.expires - now > life * _AGAIN:
+        if standing.expires - now > standing.ttl * _AGAIN:
             return standing
-        fresh = msgspec.structs.replace(standing, created=now, expires=now + life)
+        fresh = msgspec.structs.replace(standing, expires=now + standing.ttl)
         await desk.keep(fresh)
         return fresh

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,7 +236,7 @@ async def test_subscriptions_survive_a_restart_with_their_owners(serve, enter):
         assert (await host.call("list_subscriptions"))["subscriptions"] == []
 
 
-async def test_what_nobody_asks_for_any_more_leaves_the_disk(tmp_path: Path, serve):
+async def test_what_nobody_asks_for_any_more_leaves_the_disk(serve):
     """Of a key that was revoked, say, whose holder never comes back."""
     house = await serve()
     now = 1000.0

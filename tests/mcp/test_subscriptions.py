@@ -41,6 +41,7 @@ async def test_a_subscription_lives_on_while_it_is_asked_for_and_expires_when_it
     for now in range(1040, 1400, 40):  # noqa: B007 - it is the clock
         standing = await subscriptions.get(desk, standing.id)
     assert standing.expires == 1420, "it is written down again when half of its life is over"
+    assert standing.created == 1000
     now = 1419.9
     assert (await subscriptions.get(desk, standing.id)).expires == 1519.9
     now = 1519.9
