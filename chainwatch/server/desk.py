@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -32,6 +33,9 @@ from chainwatch.server.writing import durably
 from chainwatch.stream.begin import resume
 from chainwatch.stream.follow import Given
 
+WAITS: Final = 1000
+"""Waits of one caller at a time, watched resources among them."""
+
 _KEPT: Final = ("mcp/", "mcp0")  # "0" is the character behind "/"
 
 
@@ -42,6 +46,8 @@ class Shelf:
         """`clock`: Unix seconds."""
         self._log = log
         self._clock = clock
+        self.waits: Counter[str] = Counter()
+        """Under way, by their callers. One of the handshake era goes on when its connection and its seat are gone."""
         self._kept: dict[tuple[str, str], Standing] = {}
 
     async def load(self) -> None:
@@ -142,11 +148,18 @@ class Desk:
         with _turned():
             self._hold()
             wanted = asking.understood(self._context, self._principal, _pairs(words)).wanted
+            waits = self._shelf.waits
+            if waits[self.caller] >= WAITS:
+                raise Turned(f"There are {WAITS} waits at this time, as many as one may have", "End some of them.")
             if (full := self._seat.ask(wanted.where)) is not None:
                 raise turned_away(full)
+            waits[self.caller] += 1
             try:
                 return await self._wait(wanted, cursor, seconds)
             finally:
+                waits[self.caller] -= 1
+                if not waits[self.caller]:
+                    del waits[self.caller]
                 self._seat.forget(wanted.where)
 
     async def _wait(self, wanted: Filter, cursor: str, seconds: float) -> tuple[bool, str]:

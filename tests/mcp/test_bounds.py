@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,6 +14,8 @@ from server.house import ALICE, House, block, transfer
 from chainwatch.mcp import told
 from chainwatch.mcp.app import schema_of
 from chainwatch.mcp.tools import TOOLS
+from chainwatch.server import desk
+from chainwatch.server.mcp import AGENTS
 from chainwatch.text import printable
 
 
@@ -137,6 +140,19 @@ async def test_a_list_of_subscriptions_is_bounded_too(house, enter):
         found = await host.call("list_subscriptions")
         assert len(json.dumps(found)) < 2 * told.PAGE
         assert (len(found["subscriptions"]) + found["omitted"], found["omitted"] > 0) == (40, True)
+
+
+async def test_waits_of_one_caller_are_bounded_and_end_with_their_calls(house, enter, monkeypatch):
+    """In the handshake era a call goes on without its connection, so that connections do not bound them."""
+    monkeypatch.setattr(desk, "WAITS", 3)
+    async with enter(house) as host:
+        waits = [asyncio.create_task(host.call("get_event_stream", duration_s=300, max_events=1)) for _ in range(3)]
+        await house.until(lambda: len(house.context.followers.open) == 3)
+        assert "There are 3 waits" in await host.refused("get_event_stream", duration_s=5)
+        await house.tell(block(1))
+        assert [numbers(page) for page in await asyncio.gather(*waits)] == [[1]] * 3
+        assert not house.runner.app[AGENTS].shelf.waits
+        assert (await host.call("get_event_stream", duration_s=0))["events"] == []
 
 
 async def test_each_schema_is_small_and_says_what_each_field_is():
