@@ -132,7 +132,7 @@ async def test_delete_ends_a_session(house):
 
 
 async def test_a_session_that_nobody_uses_ends_and_one_that_listens_does_not(serve, monkeypatch):
-    monkeypatch.setattr(mcp, "IDLE", 0.3)
+    monkeypatch.setattr(mcp, "IDLE", 1.0)
     house = await serve()
     used, idle = await begin(house), await begin(house)
     stream = await listening(house, used)
