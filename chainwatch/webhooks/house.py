@@ -20,11 +20,11 @@ from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
 from chainwatch.webhooks.register import Register, Webhook, idle, tally
+from chainwatch.webhooks.seats import Seats
 from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
 TIDY: Final = 60.0
 """Seconds after which the places of webhooks that had nothing to deliver are saved."""
-_AN_HOUR: Final = 3600.0
 _DELIVERED: Final = ("url", "words", "form", "headers")
 """Of a purpose: what is delivered, and where."""
 
@@ -45,13 +45,10 @@ class Webhooks:
         self._caller = caller
         self._terms = terms
         self._allowance = Allowance()
-        self._one_by_one = asyncio.Lock()  # webhooks come, change and go
-        self._expiries: dict[Webhook, asyncio.TimerHandle] = {}
-        self._scopes: dict[str, Filter | None] = {}  # of owners, as they were looked at last
-        self._opened: dict[Webhook, Filter] = {}  # what is laid to the account of its owner
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
-        self._closed = True
+        self._seats = Seats(self, terms, self.remove, self._spawn)
+        self._one_by_one = self._seats.one_by_one  # webhooks come, change and go
 
     now = staticmethod(courier.now)
 
@@ -64,21 +61,21 @@ class Webhooks:
     async def start(self) -> None:
         """Read what is kept, and deliver from there on."""
         await self.register.load()
-        self._closed = False
+        self._seats.open = True
         for webhook in self.register:
-            await self._seat(webhook)
+            await self._seats.seat(webhook)
         self._tidying = asyncio.create_task(self._tidy(), name="webhooks:tidy")
 
     async def close(self) -> None:
         """Deliver no more. Requests that are under way are broken off."""
-        self._closed = True
+        self._seats.open = False
         if self._tidying is not None:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
             await self._save_places()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *map(self._unseat, self.register), return_exceptions=True)
+        await asyncio.gather(*self._tasks, *map(self._seats.unseat, self.register), return_exceptions=True)
         if self._caller is not None:
             await self._caller.close()
 
@@ -146,7 +143,7 @@ class Webhooks:
                 )
                 await self._change(webhook, purpose.signed(secret, now), now)
             if webhook.courier is None or new:
-                await self._seat(webhook)
+                await self._seats.seat(webhook)
         if not webhook.standing.verified and webhook.courier is not None:
             await webhook.courier.attempt()
         return webhook, made, new
@@ -154,11 +151,11 @@ class Webhooks:
     async def remove(self, webhook: Webhook) -> None:
         """Forget it, and its dead letters; what is under way is broken off."""
         async with self._one_by_one:
-            await self._unseat(webhook)
+            await self._seats.unseat(webhook)
             try:
                 await self.register.remove(webhook)
             except LogError:
-                await self._seat(webhook)
+                await self._seats.seat(webhook)
                 raise
 
     async def test(self, webhook: Webhook) -> Reply:
@@ -188,7 +185,7 @@ class Webhooks:
             if standing.pause is not None:
                 standing = msgspec.structs.replace(standing, pause=None, trouble=None, after_dead=False)
                 await self.register.move([(webhook, standing)])
-                await self._seat(webhook)
+                await self._seats.seat(webhook)
         if webhook.courier is not None:
             webhook.courier.hurry()
 
@@ -204,18 +201,11 @@ class Webhooks:
 
     def wanted(self, webhook: Webhook) -> Filter:
         """What it asks for now. `Withdrawn` or `UsageError` where it may not, or it means nothing any more."""
-        return self._terms.wanted(webhook.owner, webhook.purpose.words)
+        return self._seats.wanted(webhook)
 
     def recheck(self) -> None:
-        """
-        Keys, or the words of filters, have changed: each webhook's filter is asked for again, and what is under way by
-        one that holds no more is broken off at once.
-        """
-        before, self._scopes = self._scopes, {owner: self._scope(owner) for owner in self.register.owners}
-        for webhook in self.register:
-            if webhook.courier is not None and before.get(webhook.owner) != self._scopes[webhook.owner]:
-                webhook.courier.cut()
-        self._spawn(self._recheck(), "webhooks: other terms")
+        """Keys, or the words of filters, have changed: see `Seats.recheck`."""
+        self._seats.recheck()
 
     def stats(self) -> dict[str, Any]:
         """Numbers for people and metrics."""
@@ -236,7 +226,7 @@ class Webhooks:
         async with self._one_by_one:
             for webhook in self.register.of(OPERATOR):
                 if webhook.name not in purposes:
-                    await self._unseat(webhook)
+                    await self._seats.unseat(webhook)
                     await self.register.remove(webhook)
                     _log.info("the configuration has this webhook no more: its place is forgotten", **webhook.told)
             for owner, name in list(self.register.standings):
@@ -257,9 +247,7 @@ class Webhooks:
                     await self._change(found, changed.signed(purpose.secret, now), now, verified=True)
                 else:
                     continue
-                await self._seat(found)
-
-    # --- who delivers -------------------------------------------------------------------------------------------------
+                await self._seats.seat(found)
 
     async def _change(self, webhook: Webhook, purpose: Purpose, now: int, *, verified: bool | None = None) -> None:
         """Another purpose. Nobody delivers any more where that is for something else, or was not done."""
@@ -269,9 +257,9 @@ class Webhooks:
         live = webhook.status in ("live", "failing") and webhook.courier is not None
         if live and webhook.owner != OPERATOR and not before.differs(purpose, _DELIVERED):
             await self.register.renew(webhook, purpose)
-            self._arm(webhook)
+            self._seats.arm(webhook)
             return
-        await self._unseat(webhook)
+        await self._seats.unseat(webhook)
         standing = webhook.standing
         if verified is None:
             verified = standing.verified and purpose.url == before.url
@@ -279,84 +267,8 @@ class Webhooks:
         try:
             await self.register.change(webhook, purpose, told)
         except LogError:
-            await self._seat(webhook)
+            await self._seats.seat(webhook)
             raise
-
-    def _ask(self, webhook: Webhook) -> tuple[Filter | None, str | None]:
-        """The filter of a webhook now; or why there is none."""
-        try:
-            return self.wanted(webhook), None
-        except Withdrawn as error:
-            return None, str(error)
-        except UsageError as error:
-            return None, f"its filter means nothing any more: {error.what}"
-
-    def _scope(self, owner: str) -> Filter | None:
-        """All that they may see; None: nothing."""
-        try:
-            return self._terms.wanted(owner, {})
-        except Withdrawn:
-            return None
-
-    async def _recheck(self) -> None:
-        """In turns: an expression takes milliseconds to read, and streams must not wait for hundreds of them."""
-        for webhook in self.register:
-            await asyncio.sleep(0)
-            wanted, problem = self._ask(webhook)
-            same = wanted == self._opened.get(webhook) and problem == webhook.problem
-            if not same or (webhook.courier is not None and webhook.courier.was_cut):
-                async with self._one_by_one:
-                    await self._seat(webhook)
-
-    async def _seat(self, webhook: Webhook) -> None:
-        """Have it delivered for as it is now, if it may be. To be called one by one."""
-        await self._unseat(webhook)
-        if webhook.gone or self._closed:
-            return
-        self._scopes[webhook.owner] = self._scope(webhook.owner)
-        wanted, problem = self._ask(webhook)
-        if wanted is not None:
-            try:
-                self._terms.open(webhook.owner, wanted)
-                self._opened[webhook] = wanted
-            except Withdrawn as error:
-                wanted, problem = None, str(error)
-        if problem is not None and problem != webhook.problem:
-            _log.warning("nothing is sent for a webhook; its place stays", reason=problem, **webhook.told)
-        webhook.problem = problem
-        self._arm(webhook)
-        if webhook.standing.pause is not None:
-            _log.warning("a webhook is paused; a test goes on with it", why=webhook.standing.pause, **webhook.told)
-        elif wanted is not None:
-            webhook.courier = Courier(webhook, wanted, self)
-            webhook.courier.start()
-
-    async def _unseat(self, webhook: Webhook) -> None:
-        """Nobody delivers for it."""
-        if (timer := self._expiries.pop(webhook, None)) is not None:
-            timer.cancel()
-        if (wanted := self._opened.pop(webhook, None)) is not None:
-            self._terms.close(webhook.owner, wanted)
-        if (courier := webhook.courier) is not None:
-            webhook.courier = None
-            await courier.stop()
-
-    def _arm(self, webhook: Webhook) -> None:
-        """It is removed when it expires, whoever delivers."""
-        if (timer := self._expiries.pop(webhook, None)) is not None:
-            timer.cancel()
-        expires = webhook.purpose.expires
-        if expires is not None:
-            wait = min(max(expires - self.now(), 0) / 1000, _AN_HOUR)  # clocks of wall time are set now and then
-            loop = asyncio.get_running_loop()
-            self._expiries[webhook] = loop.call_later(wait, self._expired, webhook)
-
-    def _expired(self, webhook: Webhook) -> None:
-        self._expiries.pop(webhook, None)
-        if (expires := webhook.purpose.expires) is not None and expires > self.now():
-            self._arm(webhook)
-        else:
-            self._spawn(self.remove(webhook), f"webhook {webhook.name}: expired")
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
