@@ -107,7 +107,7 @@ class Agents:
 
     async def tidy(self) -> None:
         """End sessions where there are too many."""
-        while (session := self.book.too_many()) is not None:
+        while not self.stopping and (session := self.book.too_many()) is not None:
             await self._end(session)
 
     async def _end(self, session: Session) -> None:
