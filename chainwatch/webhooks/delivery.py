@@ -156,7 +156,6 @@ class Allowance:
         """0 where it may be at the time `now` in seconds; else the seconds after which it may."""
         spent, then = self._spent.get(owner, (0.0, now))
         spent = max(0.0, spent - max(0.0, now - then))
-        if spent + 1 > self._most:
-            return spent + 1 - self._most
-        self._spent[owner] = (spent + 1, now)
-        return 0.0
+        wait = max(0.0, spent + 1 - self._most)
+        self._spent[owner] = (spent if wait else spent + 1, now)  # the clock may have been set back
+        return wait

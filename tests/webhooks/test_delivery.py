@@ -118,3 +118,8 @@ def test_calls_to_others_are_rationed_by_owner():
     assert allowance.take("b", 0) == 0
     assert allowance.take("a", 1) == 0
     assert allowance.take("a", 1.5) == 0.5
+
+
+def test_a_clock_that_is_set_back_refuses_nobody_for_as_long():
+    allowance = Allowance(most=1)
+    assert [allowance.take("a", now) for now in (1000, 1000, 10, 11)] == [0, 1, 1, 0]
