@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -22,6 +22,8 @@ from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
 from chainwatch.webhooks.register import Register, Webhook, idle, tally
 from chainwatch.webhooks.seats import Seats
 from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
+
+_T = TypeVar("_T")
 
 TIDY: Final = 60.0
 """Seconds after which the places of webhooks that had nothing to deliver are saved."""
@@ -45,8 +47,9 @@ class Webhooks:
         self._caller = caller
         self._terms = terms
         self._allowance = Allowance()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._tidying: asyncio.Task[None] | None = None
+        self._configured: Configured = {}
         self._seats = Seats(self, terms, self.remove, self._spawn)
         self._one_by_one = self._seats.one_by_one  # webhooks come, change and go
 
@@ -121,8 +124,9 @@ class Webhooks:
         if secret is not None:
             signing.check_secret(secret)
         self._terms.wanted(owner, words)
-        made = None
-        async with self._one_by_one:
+
+        async def enter() -> tuple[Webhook, str | None, bool]:
+            made = None
             webhook = self.register.get(owner, name)
             new = webhook is None
             if webhook is None or webhook.purpose.url != url or not webhook.standing.verified:
@@ -144,19 +148,25 @@ class Webhooks:
                 await self._change(webhook, purpose.signed(secret, now), now)
             if webhook.courier is None or new:
                 await self._seats.seat(webhook)
+            return webhook, made, new
+
+        webhook, made, new = await self._whole(enter, f"webhook {name}: add")
         if not webhook.standing.verified and webhook.courier is not None:
             await webhook.courier.attempt()
         return webhook, made, new
 
     async def remove(self, webhook: Webhook) -> None:
         """Forget it, and its dead letters; what is under way is broken off."""
-        async with self._one_by_one:
+
+        async def leave() -> None:
             await self._seats.unseat(webhook)
             try:
                 await self.register.remove(webhook)
             except LogError:
                 await self._seats.seat(webhook)
                 raise
+
+        await self._whole(leave, f"webhook {webhook.name}: remove")
 
     async def test(self, webhook: Webhook) -> Reply:
         """
@@ -180,12 +190,15 @@ class Webhooks:
 
     async def resume(self, webhook: Webhook) -> None:
         """End a pause; make the next attempt now."""
-        async with self._one_by_one:
+
+        async def go_on() -> None:
             standing = webhook.standing
             if standing.pause is not None:
                 standing = msgspec.structs.replace(standing, pause=None, trouble=None, after_dead=False)
                 await self.register.move([(webhook, standing)])
                 await self._seats.seat(webhook)
+
+        await self._whole(go_on, f"webhook {webhook.name}: resume")
         if webhook.courier is not None:
             webhook.courier.hurry()
 
@@ -216,7 +229,18 @@ class Webhooks:
     def take_up(self, purposes: Configured) -> None:
         """The same while it runs, and beside everything else: the configuration, and the words in it, are others."""
         self.recheck()
-        self._spawn(self.configure(purposes), "webhooks: configure")
+        self._configured = purposes
+        self._spawn(self._take_up(purposes), "webhooks: configure")
+
+    async def _take_up(self, purposes: Configured) -> None:
+        """As soon as the log takes it: nobody reads the same configuration again for that."""
+        while purposes is self._configured:
+            try:
+                await self.configure(purposes)
+                return
+            except LogError as error:
+                _log.error("webhooks of the configuration wait for the log", problem=error.what)
+            await asyncio.sleep(courier.AGAIN)
 
     async def configure(self, purposes: Configured) -> None:
         """
@@ -276,7 +300,8 @@ class Webhooks:
         hint = "remove one that is not needed"
         if len(self.register.of(owner)) >= kept.MOST:
             raise TooMany(f"there are {kept.MOST} webhooks, as many as one may have", hint=hint)
-        if len(self.register) >= kept.MOST_OF_ALL:
+        # Those of keys that ended hold nothing, and nobody is there to remove them.
+        if sum(webhook.problem is None for webhook in self.register) >= kept.MOST_OF_ALL:
             raise TooMany(f"this daemon has {kept.MOST_OF_ALL} webhooks, as many as it takes", hint=hint)
 
     def _spend(self, owner: str) -> None:
@@ -298,6 +323,21 @@ class Webhooks:
                 await self.register.move(moves)
             except LogError as error:
                 _log.warning("the places of webhooks are not saved", webhooks=len(moves), problem=error.what)
+
+    async def _whole(self, work: Callable[[], Awaitable[_T]], name: str) -> _T:
+        """
+        Do it one by one, and to its end even where whoever asked for it leaves in the middle: else a webhook would
+        stand where nobody delivers for it.
+        """
+
+        async def alone() -> _T:
+            async with self._one_by_one:
+                return await work()
+
+        task = asyncio.create_task(alone(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -13,6 +13,7 @@ from webhooks.receiver import SECRET, Receiver
 
 from chainwatch.errors import LogFull
 from chainwatch.log import Drop
+from chainwatch.webhooks import Purpose, TooMany, Trust, courier, kept
 
 
 async def begin() -> int:
@@ -58,3 +59,61 @@ async def test_one_that_expires_while_the_log_is_full_is_sent_nothing_and_the_lo
     assert (len(refused), len(receiver.came), hook.status) == (1, 1, "halted")
     await office.hooks.add("key", "shop", receiver.url, {}, start=begin)  # it is wanted after all
     assert numbers(await receiver.events(1)) == [1]
+
+
+async def test_who_leaves_in_the_middle_of_a_change_leaves_no_webhook_behind_that_stands_still(
+    office: Office, receiver: Receiver, trusted, monkeypatch
+):
+    hook, _, _ = await office.hooks.add("key", "shop", receiver.url, {}, start=begin)
+    asked, taken, real = asyncio.Event(), asyncio.Event(), office.log.append
+
+    async def slowly(events: Any, changes: Any = ()) -> Any:
+        asked.set()
+        await taken.wait()
+        return await real(events, changes)
+
+    async def breaking_off(work: Any) -> None:
+        monkeypatch.setattr(office.log, "append", slowly)
+        task = asyncio.create_task(work)
+        await asked.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+        taken.set()
+        monkeypatch.setattr(office.log, "append", real)
+
+    await breaking_off(office.hooks.add("key", "shop", receiver.url, {"types": ["block"]}, start=begin))
+    await office.log.append([transfer(1), block(2)])
+    assert numbers(await receiver.events(1)) == [2]
+    asked.clear()
+    taken.clear()
+    await breaking_off(office.hooks.remove(hook))
+    await office.until(lambda: office.hooks.get("key", "shop") is None)
+
+
+async def test_a_configuration_that_comes_while_the_log_is_full_is_taken_up_when_it_has_room(
+    office: Office, receiver: Receiver, refuse: Refuse, monkeypatch
+):
+    monkeypatch.setattr(courier, "AGAIN", 0.02)
+    refused = refuse(lambda changes: changes and len(refused) < 3)
+    own = Purpose(
+        url=receiver.local, words={}, secret=SECRET, created=1, changed=1,
+        trust=Trust(private=True, ca_file=receiver.ca_file),
+    )  # fmt: skip
+    await office.log.append([transfer(1)])
+    office.hooks.take_up({"first": (own, begin)})
+    office.hooks.take_up({"second": (own, begin)})
+    assert numbers(await receiver.events(1)) == [1]
+    await office.until(lambda: office.hooks.get("@", "second") is not None)
+    assert office.hooks.get("@", "first") is None
+
+
+async def test_webhooks_of_keys_that_ended_take_nobodys_room(office: Office, receiver: Receiver, trusted, monkeypatch):
+    monkeypatch.setattr(kept, "MOST_OF_ALL", 1)
+    hook, _, _ = await office.hooks.add("old", "shop", receiver.url, {}, start=begin)
+    with pytest.raises(TooMany):
+        await office.hooks.add("new", "shop", receiver.url, {}, start=begin)
+    office.rights.revoked.add("old")
+    office.hooks.recheck()
+    await office.until(lambda: hook.status == "halted")
+    await office.hooks.add("new", "shop", receiver.url, {}, start=begin)
