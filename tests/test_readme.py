@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import csv
 import json
 import os
@@ -73,7 +74,7 @@ class Done(NamedTuple):
 
 
 class Newcomer:
-    """Somebody with a new home, a shell, and a daemon; how many shells is not their worry."""
+    """Somebody with a new home and a daemon, in a shell. Whoever has two hands and no time opens another one."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -86,9 +87,15 @@ class Newcomer:
         }
         self.words = {}
         """What stands in the text for something that everybody has their own of."""
-        self.entered: list[str] = []
-        """Commands that change the shell: every later one is entered behind them."""
         self.waiting: dict[str, asyncio.Task[Done]] = {}
+        self.following: dict[str, asyncio.Task[None]] = {}
+        self.entered: list[str] = []
+        """Commands that changed this shell: every later one is entered behind them."""
+
+    def another(self) -> Newcomer:
+        other = copy.copy(self)
+        other.entered = []
+        return other
 
     def read(self, text: str) -> str:
         for word, mine in self.words.items():
@@ -109,8 +116,8 @@ class Newcomer:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    async def run(self, command: str, *, until: str | None = None) -> Done:
-        """To its end; or `until` a line on stdout has that, and then ^C."""
+    async def run(self, command: str, *, until: str | None = None, heard: asyncio.Event | None = None) -> Done:
+        """To its end; or `until` a line on stdout has that, and then ^C. `heard` is set with the first line."""
         process = await self.open(command)
         errors = asyncio.create_task(process.stderr.read())
         lines = []
@@ -118,6 +125,8 @@ class Newcomer:
             async with asyncio.timeout(60):
                 async for line in process.stdout:
                     lines.append(line.decode())
+                    if heard is not None:
+                        heard.set()
                     if until and re.search(until, lines[-1]):
                         # A loop goes on where ^C comes while its last command is about to end well.
                         os.killpg(process.pid, signal.SIGTERM if "while" in command else signal.SIGINT)
@@ -126,7 +135,9 @@ class Newcomer:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        done = Done(process.returncode, "".join(lines), (await errors).decode())
+            await process.wait()
+            said = (await errors).decode()
+        done = Done(process.returncode, "".join(lines), said)
         assert until is None, f"{command}\nprints no {until!r}: {done}"
         return done
 
@@ -169,10 +180,14 @@ async def me(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Newcomer
     for command, how in HOW.items():
         if isinstance(how, Listening):
             me.waiting[command] = asyncio.create_task(me.run(command, until=how.until))
+    room = asyncio.Semaphore(2)
+    for block in blocks("sh"):
+        if "chainwatch keys create" not in block:
+            me.following[block] = asyncio.create_task(follow(me.another(), block, room))
     yield me
-    for task in me.waiting.values():
+    for task in (tasks := [*me.waiting.values(), *me.following.values()]):
         task.cancel()
-    await asyncio.gather(*me.waiting.values(), return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     daemon.terminate()
     await reading
     assert await daemon.wait() == 0
@@ -380,15 +395,16 @@ async def lists_webhooks(me: Newcomer, command: str) -> None:
 
 
 async def makes_a_key(me: Newcomer, command: str) -> None:
-    for task in me.waiting.values():  # they are the last that get in without one
-        await task
+    await asyncio.wait([*me.waiting.values(), *me.following.values()])  # the last ones that get in without it
     me.words["cw_…"] = KEY.fullmatch((await me.good(command)).out.strip())[0]
 
 
 async def listens_with_the_key(me: Newcomer, command: str) -> None:
-    refused = await me.run("chainwatch tail")
-    assert "401: a key is needed" in refused.err
-    me.waiting[command] = asyncio.create_task(me.run(command))
+    while "is needed" not in (await me.good("curl -s $CHAINWATCH_URL/v1/stats")).out:  # within a second, it says
+        await asyncio.sleep(0.05)
+    connected = asyncio.Event()
+    me.waiting[command] = asyncio.create_task(me.run(f"{command} -v 2>&1", heard=connected))
+    await connected.wait()
 
 
 async def lists_keys(me: Newcomer, command: str) -> None:
@@ -398,7 +414,9 @@ async def lists_keys(me: Newcomer, command: str) -> None:
 async def revokes_the_key(me: Newcomer, command: str) -> None:
     await me.good(command)
     [listening] = [task for known, task in me.waiting.items() if "--key" in known]
-    assert "401" in (await listening).err
+    told = (await listening).out
+    assert "connected as str_" in told
+    assert "the key was revoked" in told
 
 
 async def prints_a_unit(me: Newcomer, command: str) -> None:
@@ -570,12 +588,18 @@ async def test_the_javascript_holds_what_is_so_in_a_browser(me, chromium, tmp_pa
 @beside_the_daemon
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: next(commands(block))[:50])
 async def test_the_commands_do_what_is_said(me, block):
-    for command in commands(block):
-        how = HOW.get(command)
-        assert how, f"say in HOW how this is run: {command}"
-        if isinstance(how, str):
-            words = shlex.split(command)
-            if "chainwatch" in words:
+    await (me.following.get(block) or follow(me, block, asyncio.Semaphore()))
+
+
+async def follow(me: Newcomer, block: str, room: asyncio.Semaphore) -> None:
+    """Its commands, one after the other."""
+    async with room:
+        for command in commands(block):
+            how = HOW.get(command)
+            assert how, f"say in HOW how this is run: {command}"
+            if isinstance(how, Listening):
+                await how.check(me, command)
+            elif not isinstance(how, str):
+                await how(me, command)
+            elif "chainwatch" in (words := shlex.split(command)):
                 understood(words[words.index("chainwatch") + 1 :])
-        else:
-            await (how.check if isinstance(how, Listening) else how)(me, command)
