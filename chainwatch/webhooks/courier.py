@@ -152,15 +152,15 @@ class Courier:
                 await asyncio.sleep(AGAIN)
 
     async def _due(self) -> None:
-        """Wait until the next attempt is due."""
+        """Wait until the next attempt is due. Who hurries while one is under way means that one."""
+        self._hurry.clear()
         trouble = self.webhook.standing.trouble
-        if trouble is not None and not self._hurry.is_set():
+        if trouble is not None:
             # A clock that was set back must not stop it for as long.
             wait = min(trouble.again - self._means.now(), LONGEST_WISH) / 1000
             if wait > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._hurry.wait(), wait)
-        self._hurry.clear()
 
     async def _challenge(self) -> None:
         """Ask the receiver whether it wants what would come."""

@@ -237,10 +237,11 @@ class Webhooks:
         while purposes is self._configured:
             try:
                 await self.configure(purposes)
-                return
             except LogError as error:
                 _log.error("webhooks of the configuration wait for the log", problem=error.what)
-            await asyncio.sleep(courier.AGAIN)
+                await asyncio.sleep(courier.AGAIN)
+            else:
+                return
 
     async def configure(self, purposes: Configured) -> None:
         """
