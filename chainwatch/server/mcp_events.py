@@ -29,14 +29,13 @@ from chainwatch.mcp.arguments import Wanted
 from chainwatch.mcp.desk import Page, Turned
 from chainwatch.payloads import PAYLOADS
 from chainwatch.server.desk import Desk
-from chainwatch.server.occurrences import occurrence
+from chainwatch.server.occurrences import FORBIDDEN, occurrence
 from chainwatch.text import printable
 
 Context = ServerRequestContext[Any, Any]
 
 EXTENSION: Final = "io.modelcontextprotocol/events"
 NOT_FOUND: Final = -32023
-FORBIDDEN: Final = -32024
 EXHAUSTED: Final = -32025
 UNSUPPORTED: Final = -32026
 

@@ -26,8 +26,8 @@ from chainwatch.log import Cursor
 from chainwatch.mcp.desk import Turned
 from chainwatch.server import mcp_events
 from chainwatch.server.desk import Desk
-from chainwatch.server.mcp_events import EXHAUSTED, FORBIDDEN, NOT_FOUND, UNSUPPORTED, Asked
-from chainwatch.server.occurrences import NAME
+from chainwatch.server.mcp_events import EXHAUSTED, NOT_FOUND, UNSUPPORTED, Asked
+from chainwatch.server.occurrences import FORBIDDEN, NAME
 from chainwatch.stream.begin import resume
 from chainwatch.text import printable
 from chainwatch.webhooks import MOST, Fault, TooMany, TooOften, Webhook, Withdrawn, place_of

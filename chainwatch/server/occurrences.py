@@ -6,11 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
+from chainwatch.text import printable
 from chainwatch.webhooks import Webhook
 from chainwatch.webhooks.courier import Form
 
 NAME: Final = "mcp"
 """What webhooks call the form that is here."""
+FORBIDDEN: Final = -32024
+"""The extension's code for what somebody may not, or no longer, have."""
 
 
 def occurrence(name: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -41,5 +44,11 @@ def body(webhook: Webhook, event: bytes, cursor: str) -> bytes:
     return msgspec.json.encode(_Occurrence(told.id, name, told.timestamp, msgspec.Raw(event), cursor))
 
 
-FORM: Final = Form(body, refusals=frozenset({410, 413}))
+def ended(reason: str) -> bytes:
+    """The body that tells that a subscription is over: whoever asked for it may not have it any more."""
+    error = {"code": FORBIDDEN, "message": "Forbidden", "data": {"reason": printable(reason, 500)}}
+    return msgspec.json.encode({"type": "terminated", "error": error})
+
+
+FORM: Final = Form(body, refusals=frozenset({410, 413}), ended=ended)
 """By 410 and 413 a receiver refuses one delivery, and the subscription goes on."""

@@ -42,6 +42,8 @@ class Form(NamedTuple):
     """Of this webhook, the JSON of an event, and the cursor before it, all up to which is done."""
     refusals: frozenset[int] = frozenset()
     """Statuses by which a receiver refuses that one event for good, and goes on."""
+    ended: Callable[[str], bytes] | None = None
+    """What its receiver is told, once, where its owner may not have it any more, and why: then it is forgotten."""
 
 
 Kind = Literal["verification", "test", "gap"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final, NamedTuple
 
@@ -85,6 +86,8 @@ class Seats:
         if asked.problem is not None and asked.problem != before:
             _log.warning("nothing is sent for a webhook; its place stays", reason=asked.problem, **webhook.told)
         self.arm(webhook)
+        if asked.withdrawn and asked.problem != before and self._farewell(webhook) is not None:
+            self._spawn(self._end(webhook), f"webhook {webhook.name}: ended")
         if webhook.standing.pause is not None:
             _log.warning("a webhook is paused; a test goes on with it", why=webhook.standing.pause, **webhook.told)
         elif asked.wanted is not None:
@@ -140,6 +143,24 @@ class Seats:
             if not same or (webhook.courier is not None and webhook.courier.was_cut):
                 async with self.one_by_one:
                     await self.seat(webhook)
+
+    def _farewell(self, webhook: Webhook) -> Callable[[str], bytes] | None:
+        form = self._means.forms.get(webhook.purpose.form)
+        return None if form is None else form.ended
+
+    async def _end(self, webhook: Webhook) -> None:
+        """Forget it, and tell its receiver, who is asked once: there is nobody any more who could ask how that went."""
+        asked, farewell = self._ask(webhook), self._farewell(webhook)
+        if not asked.withdrawn or farewell is None:  # it may be had again
+            return
+        try:
+            await self._remove(webhook)
+        except LogError as error:
+            _log.warning("a webhook that ended cannot be removed yet", problem=error.what, **webhook.told)
+            return
+        if webhook.standing.verified:
+            sender = Courier(webhook, Filter(), self._means)
+            await sender.post(f"msg_terminated_{secrets.token_hex(16)}", farewell(asked.problem or ""))
 
     def _expired(self, webhook: Webhook) -> None:
         self._expiries.pop(webhook, None)

@@ -9,7 +9,7 @@ from server.house import ALICE, House, Serve, block, transfer
 from server.test_access import key, text
 from server.test_mcp_events import Host
 from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fixtures
-from webhooks.receiver import SECRET, Receiver, says, well
+from webhooks.receiver import SECRET, Receiver, says, stalls, well
 
 from chainwatch.keys import Keyring
 from chainwatch.server import mcp_hooks
@@ -190,6 +190,40 @@ async def test_a_subscription_ends_when_it_was_granted_to(
     await house.until(lambda: not house.context.webhooks.of(READER.id))
     forever = await host.result("events/subscribe", **wish(receiver, ttlMs=None, arguments={"address": [ALICE]}))
     assert forever["refreshBefore"] is not None  # as long as one is granted, and no longer
+
+
+@pytest.mark.parametrize("ring", [Keyring([OTHER]), Keyring([key("reader", types=("price",)), OTHER])])
+async def test_a_key_that_ends_or_may_no_longer_ends_its_subscription_and_the_receiver_is_told(
+    house: House, host: Host, receiver: Receiver, trusted: None, ring: Keyring
+) -> None:
+    mine = await host.result("events/subscribe", **wish(receiver))
+    await Host(house, text(OTHER)).result("events/subscribe", **wish(receiver))
+    receiver.behave = stalls  # it is in the middle of an event of which it does not say that it has it
+    await house.tell(block(1))
+    await receiver.until(lambda: receiver.under_way == 2)
+    receiver.behave = well
+    house.context.sessions.change(ring)
+    await receiver.until(lambda: receiver.came[-1].id.startswith("msg_terminated_"))
+    told = receiver.came[-1].verify()
+    assert told["type"] == "terminated"
+    assert (told["error"]["code"], told["error"]["message"]) == (-32024, "Forbidden")
+    assert told["error"]["data"]["reason"]
+    assert receiver.came[-1].headers["x-mcp-subscription-id"] == mine["id"]
+    assert not house.context.webhooks.of(READER.id)  # the extension has it so
+    house.context.sessions.change(Keyring([READER, OTHER]))
+    await host.result("events/subscribe", **wish(receiver))
+    assert len([one for one in receiver.came if "terminated" in one.id]) == 1
+
+
+async def test_a_key_that_ended_while_the_daemon_was_off_ends_its_subscription(
+    serve: Serve, receiver: Receiver, trusted: None
+) -> None:
+    house = await serve(mcp_events=True, ring=Keyring([READER]))
+    await Host(house, text(READER)).result("events/subscribe", **wish(receiver))
+    await house.close()
+    house = await serve(mcp_events=True, ring=Keyring([OTHER]))
+    await receiver.until(lambda: receiver.came[-1].id.startswith("msg_terminated_"))
+    assert not house.context.webhooks.of(READER.id)
 
 
 async def test_subscriptions_outlive_a_restart(serve: Serve, receiver: Receiver, trusted: None) -> None:
