@@ -235,12 +235,14 @@ async def test_what_cannot_be_meant_is_said_with_its_exit_code(past, capsys):
 
 async def test_nobody_there_and_a_bad_configuration_are_other_failures(tmp_path):
     chain = {"name": "anvil", "chain_id": 31337, "request_timeout": "1s"}
-    nobody = Daemon(tmp_path / "nobody", chains=[chain | {"endpoints": [f"ws://127.0.0.1:{free_port()}/secret-key-1"]}])
+    urls = [f"{scheme}://127.0.0.1:{free_port()}/secret-key" for scheme in ("ws", "http")]
+    nobody = Daemon(tmp_path / "nobody", chains=[chain | {"endpoints": urls}])
     bad = Daemon(tmp_path / "bad", chains=[chain | {"endpoints": []}])
     unreachable, wrong = await asyncio.gather(replayed(nobody.config, "--block", 1), replayed(bad.config, "--block", 1))
     assert (unreachable.code, unreachable.out) == (4, "")
     assert unreachable.err.startswith("chainwatch: no endpoint of anvil can be reached\nws://127.0.0.1:")
-    assert "secret-key-1" not in unreachable.err
+    assert len(unreachable.err.splitlines()) == 3  # what, and each endpoint's why; nothing of what was left open
+    assert "secret-key" not in unreachable.err
     assert (wrong.code, wrong.out) == (3, "")
     assert "chains[0].endpoints" in wrong.err
 

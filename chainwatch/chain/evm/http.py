@@ -45,8 +45,10 @@ class HttpEndpoint(Endpoint):
         self._listener = None
         for call in calls:
             call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        await session.close()
+        try:
+            await asyncio.gather(*calls, return_exceptions=True)
+        finally:  # who gives up while this waits has no other way to the session
+            await session.close()
 
     async def _subscribe(self) -> None:
         if self.heads:
