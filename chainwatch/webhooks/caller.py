@@ -39,7 +39,9 @@ _BODY: Final = 16 * 1024
 _KEPT: Final = 4.0
 """Seconds that a connection is kept: less than most servers keep theirs, so that none is used that they are closing."""
 _LOOKUPS: Final = 16
-"""At once. A name whose servers do not answer takes a thread for half a minute."""
+"""At once. A name whose servers do not answer takes a thread for half a minute, longer than anybody waits for it;"""
+_THEIRS: Final = 4
+"""so whoever names many of those has no more threads than this, and the others have theirs."""
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, for a port; `OSError` where it has none."""
@@ -64,6 +66,8 @@ class Caller:
         """To be made on the event loop."""
         self._lookup = lookup or Resolver().addresses
         self._timeout = timeout
+        self._lookups: dict[str, asyncio.Semaphore] = {}  # by whom they are for
+        self._looking: set[asyncio.Task[list[str]]] = set()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT),
             timeout=aiohttp.ClientTimeout(total=None),  # it is ours: the look-up counts
@@ -79,6 +83,9 @@ class Caller:
         )
 
     async def close(self) -> None:
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await self._session.close()
 
     async def call(
@@ -90,10 +97,11 @@ class Caller:
         trust: Trust = NOBODY,
         attempt: int = 0,
         challenge: str | None = None,
+        owner: str = "",
     ) -> Reply:
         """
         POST `body`. `attempt`: of many addresses another one each time. `challenge`: a text that the answer has to
-        repeat. It never fails but by saying so.
+        repeat. `owner`: whose share of the look-ups is used. It never fails but by saying so.
         """
         begun = time.monotonic()
         status: int | None = None
@@ -101,7 +109,7 @@ class Caller:
         wish: float | None = None
         try:
             async with asyncio.timeout(self._timeout) as limit:
-                answer = await self._send(target, headers, body, trust, attempt)
+                answer = await self._send(target, headers, body, trust, attempt, owner)
                 try:
                     status, fault = answer.status, of_status(answer.status)
                     wish = retry_after(answer.headers.get("Retry-After"), time.time())
@@ -136,9 +144,9 @@ class Caller:
         )
 
     async def _send(
-        self, target: Target, headers: Mapping[str, str], body: bytes, trust: Trust, attempt: int
+        self, target: Target, headers: Mapping[str, str], body: bytes, trust: Trust, attempt: int, owner: str
     ) -> aiohttp.ClientResponse:
-        address = targets.choose(await self._lookup(target.host, target.port), attempt, private=trust.private)
+        address = targets.choose(await self._addresses(target, owner), attempt, private=trust.private)
         if address is None:
             raise _Refused
         host = f"[{address}]" if ":" in address else address
@@ -153,6 +161,22 @@ class Caller:
             max_line_size=_BODY,
             max_field_size=_BODY,
         )
+
+    async def _addresses(self, target: Target, owner: str) -> list[str]:
+        """Those of its name. A look-up that nobody waits for any more counts until it is over."""
+        room = self._lookups.setdefault(owner, asyncio.Semaphore(_THEIRS))
+        await room.acquire()
+
+        async def look() -> list[str]:
+            try:
+                return await self._lookup(target.host, target.port)
+            finally:
+                room.release()
+
+        task = asyncio.create_task(look(), name="webhooks:lookup")
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+        return await asyncio.shield(task)
 
 
 class Room:
@@ -175,7 +199,11 @@ class _Refused(Exception):
 
 
 def _trusting(ca_file: str | None) -> ssl.SSLContext:
-    return _context(ca_file, Path(ca_file).stat().st_mtime_ns if ca_file is not None else 0)
+    """`ssl.SSLError` where the file cannot be read (any more)."""
+    try:
+        return _context(ca_file, Path(ca_file).stat().st_mtime_ns if ca_file is not None else 0)
+    except OSError as error:
+        raise ssl.SSLError("the certificates to check against cannot be read") from error
 
 
 @lru_cache(maxsize=64)

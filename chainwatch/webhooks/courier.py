@@ -325,6 +325,7 @@ class Courier:
             trust=purpose.trust,
             attempt=attempt,
             challenge=challenge,
+            owner=self.webhook.owner,
         )
 
     def _say(self, outcome: Outcome, what: str, *, first: bool = False, event: _Message | None = None) -> None:

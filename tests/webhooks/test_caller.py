@@ -125,6 +125,34 @@ async def test_a_look_up_that_hangs_is_a_time_out_and_stops_nothing(monkeypatch,
         await hasty.close()
 
 
+async def test_names_that_nobody_answers_for_take_no_more_than_their_owners_share(monkeypatch, receiver: Receiver):
+    released = threading.Event()
+    real = socket.getaddrinfo
+
+    def hang(host, *rest, **more):
+        if host.startswith("slow"):
+            released.wait()
+        return real("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(caller.socket, "getaddrinfo", hang)
+    ours, hasty = Caller(), Caller(timeout=0.05)
+    ours._lookup = hasty._lookup  # one daemon
+    try:
+        for number in range(20):
+            nowhere = Target(f"slow{number}.example", 443, "/")
+            assert (await hasty.call(nowhere, {}, b"", trust=Trust(private=True), owner="bad")).fault == "timeout"
+        assert (await ours.call(to(receiver), {}, b"{}", trust=trust(receiver), owner="good")).fault is None
+    finally:
+        released.set()
+        await ours.close()
+        await hasty.close()
+
+
+async def test_certificates_that_are_gone_are_said_to_be_that(called: Called, receiver: Receiver, tmp_path: Path):
+    gone = Trust(private=True, ca_file=str(tmp_path / "gone.pem"))
+    assert (await called().call(to(receiver), {}, b"", trust=gone)).fault == "tls_error"
+
+
 async def test_a_certificate_that_nobody_trusts_or_of_another_name_is_refused(called: Called, receiver: Receiver):
     assert (await called().call(to(receiver), {}, b"", trust=Trust(private=True))).fault == "tls_error"
     other = to(receiver, "other.example.com")
