@@ -9,6 +9,7 @@ import pytest
 
 from chainwatch.mcp.desk import Standing, Turned
 from chainwatch.mcp.subscriptions import MOST, Subscriptions
+from chainwatch.mcp.updates import Watches
 
 
 class Drawer:
@@ -71,3 +72,33 @@ async def test_what_expired_makes_room_for_new_ones():
     now = 1060.0
     await subscriptions.open(desk, {}, 60)
     assert len(desk.found) == 1
+
+
+async def test_what_is_watched_no_more_and_at_once_again_can_be_ended_again():
+    """The first loop ends after the second one has begun, and must not take it for itself."""
+
+    class Patient:
+        async def wait(self, *_: Any) -> tuple[bool, str]:
+            await asyncio.sleep(3600)
+            return False, ""
+
+    async def find() -> dict[str, list[str]]:
+        return {}
+
+    async def tell() -> None:
+        raise AssertionError("nothing changes")
+
+    watches, before = Watches(), asyncio.all_tasks()
+    for _ in range(3):
+        watches.start("session", "events://stream", Patient(), find, "log-1", tell)
+        watches.start("session", "events://stream", Patient(), find, "log-1", tell)
+        await asyncio.sleep(0)
+        watches.stop("session", "events://stream")
+        watches.start("session", "events://stream", Patient(), find, "log-1", tell)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks() - before) == 1
+        watches.stop("session")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not asyncio.all_tasks() - before
