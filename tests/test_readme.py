@@ -5,6 +5,7 @@ new, against `chainwatch serve --demo`. A command that nobody said how to run, h
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import copy
@@ -16,6 +17,7 @@ import shlex
 import signal
 import sqlite3
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,6 +175,7 @@ async def me(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Newcomer
     assert said.startswith("listening on http://127.0.0.1:"), (await daemon.stderr.read()).decode()
     url = said.removeprefix("listening on ").strip()
     me.words = {"http://127.0.0.1:8080": url, "127.0.0.1:8080": url.removeprefix("http://")}
+    me.words["/opt/chainwatch/bin/chainwatch"] = f"{me.home}/.venv/bin/chainwatch"
     me.words |= {"-0.5'": "-0.01'", ">= 0.5 ": ">= 0.01 "}  # the demo's price moves less in that time
     me.environ["CHAINWATCH_URL"] = url
     reading = asyncio.create_task(daemon.stderr.read())  # a pipe that is full would hold it up
@@ -222,7 +225,10 @@ async def changes_the_shell(me: Newcomer, command: str) -> None:
 
 async def activates(me: Newcomer, command: str) -> None:
     me.entered.append(command)
-    assert (await me.good("command -v chainwatch")).out == f"{sys.prefix}/bin/chainwatch\n"
+    assert (await me.good('echo "$VIRTUAL_ENV"; command -v chainwatch')).lines == [
+        sys.prefix,
+        f"{sys.prefix}/bin/chainwatch",
+    ]
 
 
 async def makes_a_configuration(me: Newcomer, command: str) -> None:
@@ -421,7 +427,7 @@ async def revokes_the_key(me: Newcomer, command: str) -> None:
 
 async def prints_a_unit(me: Newcomer, command: str) -> None:
     unit = (await me.good(command)).out
-    assert f"\nExecStart={sys.prefix}/bin/chainwatch serve\n" in unit
+    assert f"\nExecStart={me.home}/.venv/bin/chainwatch serve\n" in unit
 
 
 class Listening(NamedTuple):
@@ -494,14 +500,24 @@ HOW: dict[str, Check | Listening | str] = {
     "chainwatch tail --key cw_…": listens_with_the_key,
     "chainwatch keys list": lists_keys,
     "chainwatch keys revoke phone": revokes_the_key,
-    "chainwatch service": prints_a_unit,
-    "sudo chainwatch service --install": "changes the machine",
+    "sudo python3 -m venv /opt/chainwatch": "changes the machine",
+    "sudo /opt/chainwatch/bin/pip install .": "changes the machine",
+    "sudo install -D -m 644 ~/.config/chainwatch/chainwatch.toml /etc/chainwatch/chainwatch.toml": (
+        "changes the machine"
+    ),
+    "/opt/chainwatch/bin/chainwatch service": prints_a_unit,
+    "sudo /opt/chainwatch/bin/chainwatch service --install": "changes the machine",
+    "sudo systemctl daemon-reload": "changes the machine",
+    "sudo systemctl enable --now chainwatch": "changes the machine",
 }
 """What is looked at of each command; or why it is not run here, and only understood."""
 
 
-def understood(words: list[str]) -> None:
-    """The program would take that command line."""
+def understood(line: str) -> None:
+    """The program would take that command line, where it is one for it."""
+    name, *words = [word for word in shlex.split(line) if word != "sudo"]
+    if Path(name).name != "chainwatch":
+        return
     command = typer.main.get_command(cli._app)
     context = command.make_context("chainwatch", words, obj=cli.Frame())
     while rest := [*context._protected_args, *context.args]:
@@ -510,8 +526,27 @@ def understood(words: list[str]) -> None:
 
 
 def test_every_kind_of_block_is_known():
-    """`json`, `toml` and what a terminal shows are held by other tests."""
-    assert {language for language, _ in BLOCKS} <= {"sh", "python", "js", "json", "toml", "nginx", ""}
+    """`json` and `toml` are held by tests/test_docs.py."""
+    hosts = {"text", "jsonc", "ini", "py"}
+    assert {language for language, _ in BLOCKS} == {"sh", "python", "js", "json", "toml", "nginx", "", *hosts}
+
+
+def test_what_hosts_of_agents_are_given_names_this_daemon_and_its_commands():
+    found = [json.loads(text) for text in blocks("jsonc")] + [tomllib.loads(text) for text in blocks("ini")]
+    tables = {"mcpServers", "servers", "context_servers", "mcp_servers"}
+    for server in [server for one in found for table in tables & {*one} for server in one[table].values()]:
+        if "command" in server:
+            understood(shlex.join([server["command"], *server["args"]]))
+            assert {*server["env"]} == {"CHAINWATCH_KEY"}
+        else:
+            assert "http://127.0.0.1:8080/mcp" in server.values()
+            assert server.get("headers", {}).keys() <= {"X-API-Key", "Authorization"}
+    for line in [line for text in blocks("text") for line in text.splitlines()]:
+        add, _, command = line.partition(" -- ")
+        assert command or "http://127.0.0.1:8080/mcp" in shlex.split(add)
+        understood(command or "none")
+    for text in blocks("py"):
+        compile(text, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_every_command_is_known_and_no_other():
@@ -601,5 +636,5 @@ async def follow(me: Newcomer, block: str, room: asyncio.Semaphore) -> None:
                 await how.check(me, command)
             elif not isinstance(how, str):
                 await how(me, command)
-            elif "chainwatch" in (words := shlex.split(command)):
-                understood(words[words.index("chainwatch") + 1 :])
+            else:
+                understood(command)
