@@ -149,20 +149,19 @@ class Newcomer:
         assert done.code == 0, f"{command}\n{done}"
         return done
 
-    async def get(self, path: str) -> Any:
-        async with aiohttp.ClientSession() as session, session.get(self.words["http://127.0.0.1:8080"] + path) as got:
-            assert got.status == 200, await got.text()
-            return await got.json()
+    async def page(self, **parameters: str) -> Any:
+        url = self.words["http://127.0.0.1:8080"] + "/events/history"
+        async with aiohttp.ClientSession() as session, session.get(url, params=parameters) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
 
-    async def history(self, types: str = "", cursor: str = "") -> list[dict[str, Any]]:
+    async def history(self, cursor: str = "", **parameters: str) -> list[dict[str, Any]]:
         """What the daemon keeps, from the earliest or from behind there on."""
-        events, more = [], True
-        where = f"cursor={cursor}" if cursor else "since=earliest"
-        while more:
-            page = await self.get(f"/events/history?limit=1000&{where}{f'&types={types}' if types else ''}")
-            events += page["events"]
-            where, more = f"cursor={page['next']}", page["has_more"]
-        return events
+        begin = {"cursor": cursor} if cursor else {"since": "earliest"}
+        pages = [await self.page(limit="1000", **begin, **parameters)]
+        while pages[-1]["has_more"]:
+            pages.append(await self.page(limit="1000", cursor=pages[-1]["next"], **parameters))
+        return [event for page in pages for event in page["events"]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -293,14 +292,14 @@ async def prints_by_a_template(me: Newcomer, command: str) -> None:
 async def writes_a_table(me: Newcomer, command: str) -> None:
     assert (await me.good(command)).out == ""
     rows = [*csv.DictReader((await me.good("cat transfers.csv")).lines)]
-    every = {event["id"]: event["data"]["amount"] for event in await me.history("token_transfer")}
+    every = {event["id"]: event["data"]["amount"] for event in await me.history(types="token_transfer")}
     assert rows
     assert {row["id"]: row["data.amount"] for row in rows}.items() <= every.items()
 
 
 async def sends(me: Newcomer, command: str) -> None:
     [sent, cursor] = (await me.good(command)).out.split()
-    assert [event["data"] for event in await me.history("custom:deploy") if event["id"] == sent] == [
+    assert [event["data"] for event in await me.history(types="custom:deploy") if event["id"] == sent] == [
         {"app": "web", "version": "1.4.2"}
     ]
     assert sent not in {event["id"] for event in await me.history(cursor=cursor)}
@@ -351,7 +350,7 @@ async def publishes_once(me: Newcomer, command: str) -> None:
     once, again = [json.loads((await me.good(command)).out) for _ in range(2)]
     assert once == again
     assert [*once] == ["id", "cursor"]
-    [event] = [event for event in await me.history("custom:deploy") if event["id"] == once["id"]]
+    [event] = [event for event in await me.history(types="custom:deploy") if event["id"] == once["id"]]
     assert event["data"]["version"] == "1.4"
 
 
@@ -564,26 +563,41 @@ def test_what_a_terminal_shows_in_the_readme_is_what_it_shows():
 @beside_the_daemon
 async def test_the_python_holds_what_is_so_even_when_it_is_killed(me):
     [text] = blocks("python")
-    (me.home / "payments.py").write_text(me.read(text))
-    running = await me.open("exec python payments.py")
+    [(words, where)] = re.findall(r"\*\*A payments desk\.\*\*.*?`(types=[^`]*where=\"([^`]*)\")`", README, re.DOTALL)
+    desk = text.replace('types=["wallet_incoming"]', words).replace('"counterparty"', '"from"')
+    desk = desk.replace('elif event.data["known_token"]:', "else:")
+    await asyncio.gather(
+        holds(me, text, types="wallet_incoming", where="data.known_token || removed"),
+        holds(me, desk, types="transaction_confirmed", where=where),
+    )
+
+
+async def holds(me: Newcomer, text: str, **parameters: str) -> None:
+    folder = me.home / parameters["types"]
+    folder.mkdir()
+    (folder / "payments.py").write_text(me.read(text))
+    running = await me.open(f"cd {folder} && exec python payments.py")
     try:
         async with asyncio.timeout(30):
-            while not (held := rows(me.home / "payments.db", "SELECT id, amount FROM held")):
+            while not rows(folder, "SELECT * FROM held"):
                 assert running.returncode is None, (await running.stderr.read()).decode()
                 await asyncio.sleep(0.02)
     finally:
         running.kill()
         await running.wait()
-    held = dict(rows(me.home / "payments.db", "SELECT id, amount FROM held"))
-    [(cursor,)] = rows(me.home / "payments.db", "SELECT cursor FROM place")
-    every = await me.history("wallet_incoming")
-    behind = {event["id"] for event in await me.history("wallet_incoming", cursor)}
-    assert held == folded([event for event in every if event["id"] not in behind and event["data"]["known_token"]])
+    held = dict(rows(folder, "SELECT id, amount FROM held"))
+    [(cursor,)] = rows(folder, "SELECT cursor FROM place")
+    every = await me.history(**parameters)
+    behind = {event["id"] for event in await me.history(cursor=cursor, **parameters)}
+    assert held == folded([event for event in every if event["id"] not in behind])
 
 
-def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
     """Nothing as long as the program has not made its tables."""
-    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(path)) as db:
+    with (
+        contextlib.suppress(sqlite3.OperationalError),
+        contextlib.closing(sqlite3.connect(folder / "payments.db")) as db,
+    ):
         return db.execute(query).fetchall()
     return []
 
@@ -608,13 +622,13 @@ async def test_the_javascript_holds_what_is_so_in_a_browser(me, chromium, tmp_pa
             "new Promise(tell => { const look = () => held.size && tell([...held.keys()]);"
             "source.addEventListener('message', look); look(); })"
         )
-        assert held == [event["id"] for event in await me.history("wallet_incoming")][: len(held)]
+        assert held == [event["id"] for event in await me.history(types="wallet_incoming")][: len(held)]
         taken_back = json.dumps(json.dumps({"removed": True, "retracts": held[0]}))
         assert not await tab.run(f"source.onmessage({{data: {taken_back}}}); held.has({json.dumps(held[0])})")
 
         await tab.run(me.read(socket))
         cursor = await tab.run("new Promise(tell => ws.addEventListener('message', () => cursor && tell(cursor)))")
-        assert cursor.partition("-")[0] == (await me.get("/events/history"))["next"].partition("-")[0]
+        assert cursor.partition("-")[0] == (await me.page())["next"].partition("-")[0]
 
 
 # --- commands, the keys as the last: they close the door ------------------------------------------------------------
