@@ -472,7 +472,7 @@ HOW: dict[str, Check | Listening | str] = {
     (
         "while event=$(chainwatch wait --type price_update"
         " --where 'data.change_percent >= 0.5 || data.change_percent <= -0.5'"
-        " --cursor-file eth.cursor --timeout 1h); do\n"
+        " --cursor-file eth.cursor); do\n"
         """  echo "$event" | jq -r '.data | "\\(.symbol) \\(.price) (\\(.change_percent)%)"'\n"""
         "done"
     ): Listening(acts_on_prices, "^ETH"),
