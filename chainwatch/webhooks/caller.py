@@ -17,12 +17,13 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from chainwatch import __version__
@@ -36,6 +37,8 @@ _REST: Final = 1.0
 """Seconds for the body of an answer, which counts for nothing but a challenge: to use the connection again."""
 _BODY: Final = 16 * 1024
 """Bytes of it."""
+_HEARD: Final = 256 * 1024
+"""Bytes of all that comes by a connection from one request to the next; the rest is not heard."""
 _KEPT: Final = 4.0
 """Seconds that a connection is kept: less than most servers keep theirs, so that none is used that they are closing."""
 _LOOKUPS: Final = 16
@@ -68,8 +71,11 @@ class Caller:
         self._timeout = timeout
         self._lookups: dict[str, asyncio.Semaphore] = {}  # by whom they are for
         self._looking: set[asyncio.Task[list[str]]] = set()
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT)
+        bounded: type[ResponseHandler] = _Connection
+        connector._factory = partial(bounded, asyncio.get_running_loop())  # noqa: SLF001 - pinned by a test
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=None),  # it is ours: the look-up counts
             headers={
                 "User-Agent": f"chainwatch/{__version__}",
@@ -177,6 +183,26 @@ class Caller:
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
         return await asyncio.shield(task)
+
+
+class _Connection(ResponseHandler):
+    """
+    Ends where more comes than any answer needs. aiohttp reads interim answers (1xx), and whatever comes while nothing
+    is asked, as fast as they are sent: that would take the turns, and the memory, of everybody.
+    """
+
+    _heard = 0
+
+    def set_response_params(self, **given: Any) -> None:
+        self._heard = 0
+        super().set_response_params(**given)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += len(data)
+        if self._heard <= _HEARD:
+            super().data_received(data)
+        elif self.transport is not None:
+            self.transport.abort()
 
 
 class Room:

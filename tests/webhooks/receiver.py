@@ -90,6 +90,22 @@ async def floods(_: Delivery, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
+async def promises(_: Delivery, writer: asyncio.StreamWriter) -> None:
+    """Says for ever that it goes on."""
+    while True:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        await writer.drain()
+
+
+async def chatters(delivery: Delivery, writer: asyncio.StreamWriter) -> None:
+    """Accepts, and goes on with answers to nothing."""
+    await well(delivery, writer)
+    await writer.drain()
+    while True:
+        writer.write(respond(200) * 1000)
+        await writer.drain()
+
+
 class Receiver:
     """`async with` opens and closes it. What came is in `came`; `behave` says what it does with the next."""
 

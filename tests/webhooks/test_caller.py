@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from webhooks.receiver import HOST, Receiver, cuts, floods, respond, says, well
+from webhooks.receiver import HOST, Receiver, chatters, cuts, floods, promises, respond, says, well
 
 from chainwatch.webhooks import Caller, Trust, caller, target
 from chainwatch.webhooks.target import Target
@@ -201,6 +201,17 @@ async def test_the_status_decides_and_nothing_behind_it(called: Called, receiver
     for behave, fault in ((breaks_off, None), (floods, None), (cuts, "bad_answer"), (well, None)):
         receiver.behave = behave
         assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault == fault
+
+
+async def test_what_is_no_answer_is_heard_to_a_bound_and_then_cut(called: Called, receiver: Receiver):
+    receiver.behave = promises
+    reply = await called(patience=60).call(to(receiver), {}, b"{}", trust=trust(receiver))
+    assert (reply.fault, reply.status) == ("bad_answer", None)
+    receiver.behave = chatters
+    assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault is None
+    async with asyncio.timeout(20):
+        while receiver.under_way:
+            await asyncio.sleep(0.005)
 
 
 async def test_a_challenge_is_read_with_bounds(called: Called, receiver: Receiver):
