@@ -65,7 +65,7 @@ class Agent:
     async def until(self, acts: list[int], standing: list[int]) -> None:
         """Wait until it did all of this, and nothing else."""
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while self.deeds() != (acts, standing):
                     assert self.process is not None
                     assert self.process.returncode is None
@@ -86,7 +86,7 @@ async def test_an_agent_acts_exactly_once_over_a_reorganisation_and_restarts_of_
         agents = first, second
         for agent in agents:
             await agent.until([], [])
-            await scene.until(lambda agent=agent: bool(agent.entries()))
+            await scene.until(lambda agent=agent: bool(agent.entries()), seconds=60)
 
         # A deposit; its block is orphaned, and the transaction does not come again for now.
         await anvil.send(RICH, ALICE, value=1000)
