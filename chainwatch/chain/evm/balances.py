@@ -119,7 +119,7 @@ async def _by_reader(at: At, used: Reader, pairs: list[Holding]) -> list[int | N
 def _leave(at: At, used: Reader, problem: str | None) -> None:
     ways = at.endpoint.ways
     ways.reader, ways.proven, ways.stumbles, ways.chunk = NEXT[used], False, 0, CHUNK
-    _logger.info(
+    _logger.debug(
         "balances are read in another way", endpoint=at.endpoint.name, way=ways.reader, instead_of=used, reason=problem
     )
 
