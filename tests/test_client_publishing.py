@@ -130,3 +130,12 @@ async def test_a_type_cannot_lead_to_another_path():
     async with desk(told()) as there:
         await client.send(there.url, "../agents/x?y", {})
     assert there.paths == ["/events/..%2Fagents%2Fx%3Fy"]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), [{"a": -float("inf")}], "\ud800"])
+async def test_what_json_has_no_words_for_is_not_published_as_something_else(value):
+    async with desk(told()) as there:
+        with pytest.raises(UsageError, match="no JSON"):
+            await client.send(there.url, "deploy", {"a": value})
+        await client.send(there.url, "deploy", {"a": 2**70, "b": "\u2028é", "c": 0.1})
+    assert there.bodies == [{"a": 2**70, "b": "\u2028é", "c": 0.1}]

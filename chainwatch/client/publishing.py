@@ -8,6 +8,7 @@ A connection that breaks before the answer leaves open whether the event was tol
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ async def send(
     if not (again.isascii() and again.isprintable()):
         raise UsageError(f"{printable(again, 80)!r} is no idempotency key", parameter="idempotency_key", value=again)
     headers = key_headers(key) | {"Idempotency-Key": again}
-    path, posted = f"/events/{quote(kind, safe='')}", msgspec.json.encode(data)
+    path, posted = f"/events/{quote(kind, safe='')}", _json(data)
     backoff, ends_at, sent = Backoff(), time.monotonic() + timeout, False
     async with open_session(_SILENCE) as session:
         while True:
@@ -86,3 +87,14 @@ async def send(
                 if on_note is not None:
                     on_note(Waiting(trouble.reason, seconds))
             await asyncio.sleep(seconds)
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    """`UsageError` for what JSON has no words for: msgspec alone would make `null` of a number that is none."""
+    try:
+        return json.dumps(msgspec.to_builtins(data, str_keys=True), allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        wrong = "half of a surrogate pair in a text"
+    except ValueError:
+        wrong = "a number that is not finite (NaN, Infinity)"
+    raise UsageError(f"the data has {wrong}, which is no JSON", parameter="data")
