@@ -8,6 +8,7 @@ for their turn at the log, what is waited for is a follower of the log, and a ke
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections import Counter
@@ -202,7 +203,8 @@ class Desk:
     async def send(self, kind: str, data: dict[str, Any], key: str | None) -> Receipt:
         with _turned():
             self._hold("send")
-            exact = posted.parse(msgspec.json.encode(data))
+            # As if it had been sent: what is no JSON is refused, and not made into something else.
+            exact = posted.parse(json.dumps(data).encode())
             vocabulary = self._context.vocabulary()
             receipt = await self._publisher.publish(self._principal, vocabulary, kind, exact, key)
         return Receipt(receipt.id, receipt.cursor)

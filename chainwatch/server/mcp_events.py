@@ -207,7 +207,7 @@ def words_of(name: str, arguments: Mapping[str, Any]) -> dict[str, list[str]]:
 
 async def bound(desk: Desk, max_age_ms: int | None) -> int:
     """The sequence before which nothing is to be replayed."""
-    return 0 if max_age_ms is None else await desk.since(int(time.time() * 1000) - max_age_ms)
+    return 0 if max_age_ms is None else await desk.since(max(0, int(time.time() * 1000) - max_age_ms))
 
 
 def later(desk: Desk, cursor: str, max_age_ms: int | None, floor: int) -> tuple[str, bool]:

@@ -6,10 +6,12 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from hosts import WALLETS, drained, numbers
 from server.house import ALICE, House, block, transfer
+from server.test_mcp_events import META, Host
 
 from chainwatch.mcp import told
 from chainwatch.mcp.app import schema_of
@@ -72,6 +74,22 @@ async def test_what_is_small_and_harmless_is_told_exactly(house, enter):
         await host.call("send_event", type="deploy", data=data)
         (event,) = (await host.call("get_recent_events"))["events"]
         assert event["data"] == data
+
+
+@pytest.mark.parametrize("value", ["1e999", '"\\ud800"', "[" * 900 + "]" * 900, "[" * 3000 + "]" * 3000])
+async def test_what_cannot_be_kept_as_it_is_is_not_published_as_something_else(house, value):
+    host = Host(house)
+    asked = {"name": "send_event", "arguments": {"type": "deploy", "data": {"it": "VALUE"}}, "_meta": META}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}).replace('"VALUE"', value)
+    headers = {**host.headers, "Content-Type": "application/json", "Mcp-Method": "tools/call", "Mcp-Name": "send_event"}
+    async with httpx.AsyncClient() as client:
+        told = (await client.post(host.url, content=body, headers=headers)).json()
+    if "error" in told:  # the SDK itself reads no more than its own depth
+        assert told["error"]["code"] == -32700
+    else:
+        assert told["result"]["isError"]
+        assert "the body has" in told["result"]["content"][0]["text"]
+    assert house.log.head == 0
 
 
 async def test_a_page_is_bounded_in_bytes_and_what_does_not_fit_comes_with_the_next(house, enter):

@@ -168,6 +168,8 @@ async def test_max_age_skips_what_is_older_and_says_so(house: House, monkeypatch
     await house.tell(block(1), block(2))
     both = await host.result("events/poll", name="block_new", cursor=begin, maxAgeMs=60_000)
     assert (len(both["events"]), both["truncated"]) == (2, False)
+    ever = await host.result("events/poll", name="block_new", cursor=begin, maxAgeMs=10**30)
+    assert ever["events"] == both["events"]
     now = mcp_events.time.time
     monkeypatch.setattr(mcp_events.time, "time", lambda: now() + 120)  # two minutes later
     await house.tell(block(3))
