@@ -19,8 +19,8 @@ from typing import Any
 import httpx2
 from mcp import Client, MCPError
 
-WAIT = 20.0
-"""Seconds of one call."""
+WAIT = 5.0
+"""Seconds of one call. Short, since an answer that is lost with its daemon is noticed by its time alone."""
 AGAIN = 0.2
 """Seconds until a daemon that is away is asked again."""
 
@@ -59,7 +59,7 @@ class Journal:
 
 async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any] | None:
     """What a tool gives; None where it says that something is wrong with the call."""
-    found = await client.call_tool(tool, arguments, read_timeout_seconds=WAIT + 10)
+    found = await client.call_tool(tool, arguments, read_timeout_seconds=WAIT + 5)
     if found.is_error:
         print(found.content[0].text, file=sys.stderr, flush=True)
         return None

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from anvil import ACCOUNTS, free_port
 from hosts import ERAS
 from scene import follows, played
@@ -74,6 +75,7 @@ class Agent:
             raise AssertionError(f"{self.deeds()}\n{self.entries()}\n{self.stderr.read_text()}") from None
 
 
+@pytest.mark.timeout(300)  # four starts of agents, three of daemons: each has a minute on a busy machine
 async def test_an_agent_acts_exactly_once_over_a_reorganisation_and_restarts_of_all(anvil, tmp_path):
     """One agent in each era of the protocol, of the same daemon."""
     tables = {"chains": [follows("ethereum", anvil)], "wallets": [{"name": "treasury", "address": ALICE}]}
