@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import mcp_types as types
 import msgspec
 from mcp.server.connection import Connection
@@ -177,6 +178,7 @@ class Agents:
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: request}
         honoured: dict[str, tuple[updates.Find, str]] = {}
         for uri in dict.fromkeys(map(str, asked)):
+            await anyio.lowlevel.checkpoint()  # an expression takes milliseconds to read: not all in one turn
             find = partial(resources.words_of, uri, desk, self._subscriptions)
             with suppress(Turned):
                 honoured[uri] = find, await desk.cursor(await find())

@@ -7,6 +7,7 @@ back an hour later, or a daemon that was started anew, goes on where it was. One
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter
@@ -34,6 +35,7 @@ class Subscriptions:
         """`clock`: Unix seconds."""
         self._clock = clock
         self._opening: Counter[str] = Counter()  # of each caller, those that are not kept yet
+        self._keeping: set[asyncio.Task[None]] = set()
 
     async def open(self, desk: Desk, words: Words, seconds: float) -> Standing:
         """A new one, from now on. `Turned` where its words mean nothing, or there are `MOST` already."""
@@ -46,13 +48,20 @@ class Subscriptions:
         plain = {name: list(texts) for name, texts in words.items()}
         standing = Standing(f"sub_{secrets.token_hex(8)}", plain, cursor, now, now + seconds, seconds)
         self._opening[desk.caller] += 1
+        # To its end even where the call is cancelled: what is on disk is known, and counted.
+        keeping = asyncio.create_task(self._keep(desk, standing), name="mcp:keep")
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+        await asyncio.shield(keeping)
+        return standing
+
+    async def _keep(self, desk: Desk, standing: Standing) -> None:
         try:
             await desk.keep(standing)
         finally:
             self._opening[desk.caller] -= 1
             if not self._opening[desk.caller]:
                 del self._opening[desk.caller]
-        return standing
 
     async def get(self, desk: Desk, name: str) -> Standing:
         """One of theirs, which lives on for being asked for. `Turned` where they have none of that name."""

@@ -13,7 +13,7 @@ from hosts import WALLETS, drained, numbers
 from server.house import ALICE, House, block, transfer
 from server.test_mcp_events import META, Host
 
-from chainwatch.mcp import told
+from chainwatch.mcp import resources, told
 from chainwatch.mcp.app import schema_of
 from chainwatch.mcp.tools import TOOLS
 from chainwatch.server import desk
@@ -177,3 +177,29 @@ async def test_each_schema_is_small_and_says_what_each_field_is():
     """A model reads all of them with every conversation."""
     size = sum(len(json.dumps(schema_of(tool.takes))) + len(tool.description) for tool in TOOLS.values())
     assert size < 16_000, "about 4,000 tokens"
+
+
+async def test_whoever_listens_to_many_expressions_has_them_read_one_in_a_turn(house, monkeypatch):
+    turn, turns, real = 0, list[int](), resources.words_of
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def words_of(*given: Any) -> Any:
+        turns.append(turn)
+        return await real(*given)
+
+    monkeypatch.setattr(resources, "words_of", words_of)
+    host = Host(house)
+    uris = [f"events://stream?where=data.number>{number}" for number in range(30)]
+    asked = {"notifications": {"resourceSubscriptions": uris}, "_meta": META}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": asked}
+    headers = host.headers | {"Mcp-Method": "subscriptions/listen"}
+    streams = asyncio.create_task(others())
+    async with httpx.AsyncClient() as client, client.stream("POST", host.url, json=body, headers=headers) as answer:
+        assert await anext(answer.aiter_lines())
+    streams.cancel()
+    assert len(set(turns[:30])) == 30

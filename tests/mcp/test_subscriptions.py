@@ -62,6 +62,20 @@ async def test_a_hundred_subscriptions_are_as_many_as_one_may_have_however_fast_
     await subscriptions.open(desk, {}, 60)
 
 
+async def test_calls_that_are_cancelled_in_the_middle_count_too():
+    desk, subscriptions = Drawer(), Subscriptions()
+    for _ in range(3):
+        opening = [asyncio.create_task(subscriptions.open(desk, {}, 60)) for _ in range(MOST)]
+        await asyncio.sleep(0)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert len(desk.found) == MOST
+    with pytest.raises(Turned, match="as many as one may have"):
+        await subscriptions.open(desk, {}, 60)
+
+
 async def test_what_expired_makes_room_for_new_ones():
     now, desk = 1000.0, Drawer()
     subscriptions = Subscriptions(lambda: now)
