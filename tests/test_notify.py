@@ -133,6 +133,34 @@ async def test_a_disk_that_hangs_is_not_alive(manager):
     assert await systemd.hear() == ["STOPPING=1", "STATUS=stopping"]
 
 
+async def test_a_fault_of_ours_is_not_alive_and_does_not_end_the_looking(manager):
+    systemd = manager(WATCHDOG_USEC="30000")
+    faults = [ValueError("a fault"), None]
+
+    async def prove() -> None:
+        if (fault := faults.pop(0) if len(faults) > 1 else None) is not None:
+            raise fault
+
+    async with notify.Notifier.here().ready(prove, lambda: "well"):
+        heard = await systemd.until("WATCHDOG=1")
+    assert heard[:3] == ["READY=1", "STATUS=well", "STATUS=a fault of chainwatch"]
+
+
+async def test_a_reload_that_the_end_overtakes_is_not_ready_again(manager):
+    systemd = manager()
+    notifier = notify.Notifier.here()
+
+    async def prove() -> None:
+        pass
+
+    with notifier.reloading():
+        async with notifier.ready(prove, lambda: "well"):
+            pass
+    await systemd.until("STOPPING=1")
+    with pytest.raises(BlockingIOError):
+        systemd.socket.recv(4096)
+
+
 async def test_whoever_does_not_listen_is_no_reason_to_stop(monkeypatch, tmp_path):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     notify.Notifier.here().tell("READY=1")

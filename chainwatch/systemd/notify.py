@@ -63,6 +63,7 @@ class Notifier:
         self.watchdog = watchdog(environ, pid)
         self._address = address(environ)
         self._told = ""
+        self._stopping = False
 
     @classmethod
     def here(cls) -> Notifier:
@@ -94,7 +95,8 @@ class Notifier:
         try:
             yield
         finally:
-            self.tell("READY=1")
+            if not self._stopping:  # whoever stops is not ready again
+                self.tell("READY=1")
 
     @contextlib.asynccontextmanager
     async def ready(self, prove: Callable[[], Awaitable[object]], stand: Callable[[], str]) -> AsyncIterator[None]:
@@ -108,6 +110,7 @@ class Notifier:
         try:
             yield
         finally:
+            self._stopping = True
             self.tell("STOPPING=1", status("stopping"))
             if task is not None:
                 task.cancel()
@@ -138,4 +141,7 @@ async def _alive(prove: Callable[[], Awaitable[object]]) -> tuple[bool, str]:
         return True, full.what
     except LogError as error:
         return False, error.what
+    except Exception:  # noqa: BLE001 - a fault of ours must be said, and the next time may be better
+        _log.exception("it cannot be told whether the log can be written")
+        return False, "a fault of chainwatch"
     return True, ""
