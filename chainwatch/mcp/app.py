@@ -202,6 +202,7 @@ class Agents:
         async with anyio.create_task_group() as group:
             for uri in honoured:
                 group.start_soon(watch, uri)
+                await anyio.lowlevel.checkpoint()  # each reads it again
             if not honoured:
                 await anyio.sleep_forever()
         return types.SubscriptionsListenResult(_meta=meta)
