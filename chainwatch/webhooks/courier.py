@@ -241,8 +241,8 @@ class Courier:
         outcome = decide(reply, standing.trouble, now=now, chance=chance(), after_dead=standing.after_dead)
         form = means.forms.get(webhook.purpose.form)
         if refused := form is not None and reply.status in form.refusals:
-            outcome = Outcome("dead", outcome.trouble)
-        if outcome.next == "dead" and self._full(message):
+            outcome = Outcome("dead")  # no letter: the receiver has said that it wants no more of it
+        elif outcome.next == "dead" and self._full(message):
             outcome = Outcome("pause", outcome.trouble, "full")
         means.counts["accepted" if outcome is ACCEPTED else "failed"] += 1
         if outcome is ACCEPTED or outcome.next == "dead":
