@@ -29,6 +29,14 @@ async def becomes(daemon: Daemon, status: int) -> dict[str, Any]:
     return found[1]
 
 
+async def told(daemon: Daemon, count: int) -> list[dict[str, Any]]:
+    """So many prices, when they are in the log."""
+    async with asyncio.timeout(60):
+        while len(found := await daemon.history(types="price_update")) < count:
+            await asyncio.sleep(0.05)
+    return found
+
+
 @pytest.fixture
 async def api():
     async with PriceApis() as server:
@@ -49,12 +57,11 @@ async def test_a_price_is_streamed_and_told_once_over_a_kill(api, tmp_path):
     async with daemon:
         body = await becomes(daemon, 200)
         assert body["sources"] == [{"name": "coingecko", "ready": True, "state": "ok"}]
+        await told(daemon, 1)  # a source is ready when it answers, and its price is kept a moment later
         await daemon.kill()
         api.prices["ethereum", "usd"] = ("3100", NOW + 60)
         await daemon.start()
-        async with asyncio.timeout(90):
-            while len(found := await daemon.history(types="price_update")) < 2:
-                await asyncio.sleep(0.1)
+        found = await told(daemon, 2)
         (vitals,) = (await daemon.get("/v1/stats"))["sources"]
         assert await daemon.stop() == 0
     assert [(event["data"]["price"], event["data"]["previous_price"]) for event in found] == [

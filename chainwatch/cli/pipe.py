@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import select
 import signal
 import stat
 from collections.abc import Coroutine
@@ -30,16 +31,27 @@ async def until_closed(printer: Printer, reading: Coroutine[Any, Any, None]) -> 
         loop.remove_reader(fd)
         task.cancel()
 
-    def terminate(number: int, _: object) -> None:
+    def terminate(_: int, __: object) -> None:
         nonlocal terminated
         terminated = True
-        if printer.writing:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         loop.call_soon_threadsafe(task.cancel)
+        look()
 
-    # Not the loop's own handler: that would never run while a write to a full pipe waits.
-    before = signal.signal(signal.SIGTERM, terminate)
+    def look(*_: object) -> None:
+        """
+        End a write that waits for its reader. One that has just ended looks the same from here: its reader may have
+        asked for the end because of the very line, whose cursor is still to be kept.
+        """
+        if not printer.writing:
+            return
+        if select.select([], [fd], [], 0)[1]:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    # Not the loop's own handlers: they would never run while a write to a full pipe waits.
+    before = {number: signal.signal(number, do) for number, do in ((signal.SIGTERM, terminate), (signal.SIGALRM, look))}
     if stat.S_ISFIFO(os.fstat(fd).st_mode) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
         loop.add_reader(fd, close)  # a pipe's writing end is never readable, but its error wakes a reader
     try:
@@ -51,6 +63,8 @@ async def until_closed(printer: Printer, reading: Coroutine[Any, Any, None]) -> 
             raise
     finally:
         loop.remove_reader(fd)
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, did in before.items():
+            signal.signal(number, did)
     if terminated:
         os.kill(os.getpid(), signal.SIGTERM)

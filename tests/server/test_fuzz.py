@@ -132,7 +132,7 @@ class Running:
             sock.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
             assert sock.recv(100).startswith(b"HTTP/1.0 200")
         self.settled()
-        assert self.run(self._tasks()) <= self.tasks | {"agents:leaving"}
+        assert self.run(self._tasks()) <= self.tasks | {"agents:leaving", "mcp"}
 
     def stop(self) -> None:
         self.run(self.house.close())
