@@ -46,6 +46,7 @@ STATUSES = {
     403,
     404,
     405,
+    406,
     408,
     409,
     410,
@@ -209,7 +210,8 @@ def check(got: bytes) -> None:
 def _check_body(status: int, headers: dict[bytes, bytes], got: bytes) -> bytes:
     """What stands behind it."""
     kind = headers.get(b"content-type", b"")
-    if status >= 400:
+    agents = status >= 400 and kind == b"application/json"  # an error of JSON-RPC, which /mcp speaks
+    if status >= 400 and not agents:
         assert kind == b"application/problem+json"
     if headers.get(b"transfer-encoding") == b"chunked":
         assert kind.startswith(b"text/event-stream")
@@ -231,7 +233,9 @@ def _check_body(status: int, headers: dict[bytes, bytes], got: bytes) -> bytes:
     body, got = got[:size], got[size:]
     assert len(body) == size
     body = DECODED[headers.get(b"content-encoding", b"identity")](body)
-    if status >= 400:
+    if agents:
+        assert json.loads(body)["error"]["message"]
+    elif status >= 400:
         told = json.loads(body)
         assert told["status"] == status
         assert told["detail"]
