@@ -22,6 +22,8 @@ Application = Callable[
     [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
 
+HALF: Final = 1.0
+"""Seconds that a call has whose client closed its half right behind it, as `nc -N` does: nobody waits for more."""
 STALL: Final = 60.0
 """Seconds that a client may take nothing of an answer that is under way."""
 
@@ -49,7 +51,10 @@ class Bridge:
         task = asyncio.create_task(self._run(told, call), name="asgi:call")
         self._calls[task] = call
         task.add_done_callback(self._over)
-        edge.when_gone(request, call.leave)
+        if isinstance(request.protocol, edge.Handler) and request.protocol.ended:
+            asyncio.get_running_loop().call_later(HALF, call.leave)
+        else:
+            edge.when_gone(request, call.leave)
         try:
             await asyncio.shield(task)
         except Exception:
@@ -187,7 +192,8 @@ class Call:
             raise ConnectionResetError("nobody waits for the answer")
         if not self._status:
             raise RuntimeError("an ASGI application returned without an answer")
-        response = web.Response(status=self._status, body=b"".join(self._parts))
+        # An answer of the SDK that names no type is a line of text.
+        response = web.Response(status=self._status, body=b"".join(self._parts), content_type="text/plain")
         self._dress(response)
         return response
 

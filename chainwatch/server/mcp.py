@@ -169,6 +169,8 @@ def install(app: web.Application) -> None:
 async def answer(request: web.Request) -> web.StreamResponse:
     """`POST`, `GET` and `DELETE /mcp`: what the transport of the protocol needs."""
     posted.nothing_asked(request)
+    if request.method == "POST":
+        posted.check_type(request)
     context, principal = request.app[CONTEXT], request[PRINCIPAL]
     if importlib.util.find_spec("mcp") is None:
         raise Problem(501, "this daemon was installed without MCP", more={"hint": "pip install 'chainwatch[mcp]'"})
@@ -223,13 +225,16 @@ def _stopping() -> Problem:
 
 def accepting(request: web.Request) -> dict[str, str]:
     """
-    A POST has to accept both media types; clients that mean to read a stream often name that alone, and are refused by
-    the SDK. One that names neither does not speak MCP.
+    Headers as the SDK wants them. A POST has to accept both media types; clients that mean to read a stream often name
+    that alone. One that names neither does not speak MCP. A body whose type is not named is taken for JSON.
     """
+    if request.method != "POST":
+        return {}
     accepted = request.headers.get("Accept", "")
-    if request.method == "POST" and "text/event-stream" in accepted and "application/json" not in accepted:
-        return {"Accept": _BOTH}
-    return {}
+    given = {} if "Content-Type" in request.headers else {"Content-Type": "application/json"}
+    if "text/event-stream" in accepted and "application/json" not in accepted:
+        given["Accept"] = _BOTH
+    return given
 
 
 def _desk(ctx: Any) -> Desk:

@@ -30,7 +30,7 @@ _DIGITS: Final = 1000  # of a whole number; Python refuses to read more than 430
 
 async def read(request: web.Request) -> dict[str, Any]:
     """The JSON object that this request carries; `Problem` 400 or 415 where it carries none."""
-    _check_type(request)
+    check_type(request)
     return parse(await request.read())  # `body` saw to its size and its time
 
 
@@ -40,7 +40,7 @@ def nothing_asked(request: web.Request) -> None:
         raise UsageError(f"unknown parameter {name!r}", parameter=name, value=name, hint="this takes none")
 
 
-def _check_type(request: web.Request) -> None:
+def check_type(request: web.Request) -> None:
     """A form of a web page can post text and form data to anybody (CWE-352), but no JSON."""
     hint = "send JSON with Content-Type: application/json (curl --json)"
     kind = request.content_type

@@ -355,3 +355,22 @@ async def test_the_end_waits_for_no_agent(house):
         await stream.rest()
     assert (await asyncio.gather(*calls))[0].headers["retry-after"]
     assert not house.context.followers.open
+
+
+@pytest.mark.parametrize("repeat", range(5))
+async def test_a_client_that_closes_its_half_gets_its_answer(house, repeat):
+    """As `nc -N` does."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).encode()
+    head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: {BOTH}\r\nContent-Length: {len(body)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(head.encode() + body)
+    writer.write_eof()
+    told = await reader.read()
+    assert told.startswith(b"HTTP/1.1 200")
+    assert b'"error"' in told  # it says nothing of itself
+    writer.close()
+
+
+async def test_what_is_no_json_is_refused_as_anywhere(house):
+    answer = await house.ask("/mcp", {"Content-Type": "text/plain", "Content-Length": "2"}, method="POST", after=b"{}")
+    assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
