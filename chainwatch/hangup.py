@@ -40,7 +40,8 @@ class Hangups:
         self._stop = stop
         self._notifier = notifier
         self._wanted = asyncio.Event()
-        self._foreground = _is_foreground()
+        # nohup has it ignored: then the terminal may go away.
+        self._foreground = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _is_foreground()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._came)
         # Whoever starts the daemon may hold it back until here, see `cli.serve`: none is lost, and none is deadly.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

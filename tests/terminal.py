@@ -18,8 +18,11 @@ from typing import Self
 class Terminal:
     """`with Terminal(["chainwatch", "tail"]) as screen`: what it prints is read by `until`. It is killed at the end."""
 
-    def __init__(self, command: Sequence[str], *, rows: int = 24, columns: int = 80, **environ: str) -> None:
+    def __init__(
+        self, command: Sequence[str], *, rows: int = 24, columns: int = 80, nohup: bool = False, **environ: str
+    ) -> None:
         self._command = command
+        self._hangup = signal.SIG_IGN if nohup else signal.SIG_DFL
         self._environ = {**os.environ, "TERM": "xterm-256color", **environ}
         self._ours, theirs = pty.openpty()
         self.resize(rows, columns)
@@ -36,11 +39,11 @@ class Terminal:
         )
         os.close(theirs)
 
-    @staticmethod
-    def _lead() -> None:
-        """The terminal is that of this session, so that ^C reaches it. A shell may have left it ignored."""
+    def _lead(self) -> None:
+        """The terminal is that of this session: ^C and its end reach it, though whoever runs the tests ignores both."""
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, self._hangup)
 
     def resize(self, rows: int, columns: int) -> None:
         """The window is drawn larger or smaller; SIGWINCH says so."""

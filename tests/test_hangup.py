@@ -430,10 +430,12 @@ async def test_a_stop_in_the_middle_of_a_reload_is_a_stop(anvil, tmp_path):
         assert '"level": "error"' not in daemon.stderr.read_text()
 
 
-async def test_a_demonstration_has_nothing_to_reload_and_ends_with_its_terminal(tmp_path):
+@pytest.mark.parametrize("nohup", [False, True])
+async def test_a_demonstration_has_nothing_to_reload_and_ends_with_its_terminal_except_under_nohup(tmp_path, nohup):
     master, slave = pty.openpty()
 
     def own_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
@@ -444,16 +446,27 @@ async def test_a_demonstration_has_nothing_to_reload_and_ends_with_its_terminal(
             env={**os.environ, "HOME": str(tmp_path)},
         )  # fmt: skip
     os.close(slave)
+    reloaded = "configuration reloaded: nothing changed"
+
+    def stderr() -> str:
+        return (tmp_path / "stderr").read_text()
+
+    async def until_reloaded(times: int) -> None:
+        while stderr().count(reloaded) < times:
+            await asyncio.sleep(0.01)
+
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30):
             assert (await process.stdout.readline()).startswith(b"listening on ")
             process.send_signal(signal.SIGHUP)
-            while "configuration reloaded: nothing changed" not in (tmp_path / "stderr").read_text():
-                await asyncio.sleep(0.01)
+            await until_reloaded(1)
             os.close(master)  # the window is closed, and the kernel says so
+            if nohup:
+                await until_reloaded(2)
+                process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-        assert "the terminal is gone" in (tmp_path / "stderr").read_text()
+        assert ("the terminal is gone" in stderr()) is not nohup
     finally:
         if process.returncode is None:
             process.kill()

@@ -21,10 +21,10 @@ def daemon(tmp_path_factory):
         yield url
 
 
-def tail(url: str, *arguments: str, **environ: str) -> Terminal:
+def tail(url: str, *arguments: str, nohup: bool = False, **environ: str) -> Terminal:
     """tail with a note when it is connected."""
     environ = {"CHAINWATCH_URL": url, "NO_COLOR": ""} | environ
-    return Terminal([*TAIL, "-v", *arguments], **environ)
+    return Terminal([*TAIL, "-v", *arguments], nohup=nohup, **environ)
 
 
 def shell(url: str, command: str) -> Terminal:
@@ -103,7 +103,16 @@ def test_a_terminal_that_is_closed_ends_it(daemon):
         screen.until("connected as")
         screen.until("\n")
         screen.hang_up()
-        assert screen.code() in (-signal.SIGHUP, 1, 129)
+        assert screen.code() == -signal.SIGHUP
+
+
+def test_one_that_ignores_the_end_of_its_terminal_ends_with_the_next_line(daemon):
+    with tail(daemon, nohup=True) as screen:
+        screen.until("connected as")
+        screen.until("\n")
+        screen.hang_up()
+        tell(daemon, app="nobody")
+        assert screen.code() == 1
 
 
 def test_stopped_and_continued_it_goes_on_where_it_was(daemon):
