@@ -23,7 +23,8 @@ from chainwatch.derive.balances import Holdings
 from chainwatch.derive.feeds import Feeds
 from chainwatch.derive.known import Known
 from chainwatch.derive.mempool import Pool, Told
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
+from chainwatch.eip55 import checksum
 from chainwatch.errors import LogFull
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.journal import Journal

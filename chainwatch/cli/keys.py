@@ -275,9 +275,9 @@ def _permissions(key: Key) -> list[str]:
 
 
 def _lists(key: Key) -> Mapping[str, Sequence[str]]:
-    from eth_utils.address import to_checksum_address
+    from chainwatch.eip55 import checksum
 
-    addresses = [str(to_checksum_address(address)) for address in key.addresses]
+    addresses = [checksum(address) for address in key.addresses]
     return {"chains": key.chains, "types": key.types, "addresses": addresses}
 
 

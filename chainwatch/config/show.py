@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from eth_utils.address import to_checksum_address
 from pydantic.fields import FieldInfo
 
 from chainwatch.config.load import Loaded
@@ -15,6 +14,7 @@ from chainwatch.config.model import SINGLE, TABLES
 from chainwatch.config.references import CHAINLINK_ONLY, WEB_ONLY
 from chainwatch.config.section import Section
 from chainwatch.config.written import kind, written
+from chainwatch.eip55 import checksum
 from chainwatch.text import HIDDEN, printable, redact_url
 
 Origin = Literal["default", "file", "variable", "option", "built in"]
@@ -85,7 +85,7 @@ def _harmless(field: FieldInfo, value: Any) -> Any:
     if not field.repr:
         return _redacted(value)
     if kind(field) == "address" and isinstance(value, str):
-        return str(to_checksum_address(value))
+        return checksum(value)
     return _printable(written(field, value))
 
 

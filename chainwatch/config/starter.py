@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from eth_utils.address import to_checksum_address
-
 from chainwatch.config import document, known, values
 from chainwatch.config.known import Known
+from chainwatch.eip55 import checksum
 from chainwatch.errors import ChainwatchError, UsageError
 from chainwatch.text import printable
 
@@ -88,7 +87,7 @@ def wallet(text: str, number: int) -> Wallet:
     name, equals, address = text.rpartition("=")
     try:
         named = values.label(name.strip()) if equals else f"wallet-{number}"
-        return Wallet(named, str(to_checksum_address(values.address(address.strip()))))
+        return Wallet(named, checksum(values.address(address.strip())))
     except values.Wrong as wrong:
         what = address if "address" in str(wrong) or "checksum" in str(wrong) else name
         raise UsageError(

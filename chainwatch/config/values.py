@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from eth_utils.address import is_checksum_address
-
 from chainwatch import text
+from chainwatch.eip55 import checksum
 from chainwatch.keys.ring import SHAPE
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w)?")
@@ -69,7 +68,7 @@ def address(value: object) -> str:
     if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
         raise Wrong("is no address", "an address is 0x and 40 hexadecimal digits")
     digits = value[2:]
-    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address("0x" + digits):
+    if digits not in (digits.lower(), digits.upper()) and digits != checksum(value.lower())[2:]:
         raise Wrong(
             "has a wrong EIP-55 checksum, so a digit may be mistyped", "copy it again, or write it in lower case"
         )

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from chainwatch.chain.evm.block import Block, RpcLog
 from chainwatch.derive.known import Known
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
 from chainwatch.derive.words import ZERO, Party, party
+from chainwatch.eip55 import checksum
 from chainwatch.event import PART, Event, identify, rfc3339
 from chainwatch.payloads import TokenApproval
 

@@ -21,7 +21,8 @@ from typing import Any
 from chainwatch.chain.evm.block import Block, Header, quantity
 from chainwatch.chain.evm.reads import Holding
 from chainwatch.derive.flows import Flow, receipts_of
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
+from chainwatch.eip55 import checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import Balance, BalanceChanged, Cause, WalletStatus
 

@@ -20,7 +20,8 @@ import msgspec
 from chainwatch.chain.evm.abi import int_of, uint_of
 from chainwatch.chain.evm.block import Block, RpcLog, quantity
 from chainwatch.chain.evm.reads import Feed
-from chainwatch.derive.rules import FeedRule, Rules, checksum
+from chainwatch.derive.rules import FeedRule, Rules
+from chainwatch.eip55 import checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import PriceUpdate, SourceStatus
 from chainwatch.price.numbers import change_percent, differs

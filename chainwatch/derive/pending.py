@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from chainwatch.chain.evm.block import Block, RpcTransaction, hash_, quantity
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
+from chainwatch.eip55 import checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import TransactionDropped, TransactionPending, TransactionReplaced
 

@@ -17,7 +17,7 @@ from eth_hash.auto import keccak
 from chainwatch.chain.evm.abi import address_of, bytes_of, int_of, text_of, uint_of
 from chainwatch.chain.evm.reads import Revert
 from chainwatch.derive.errors import MEANINGS, SIGNATURES
-from chainwatch.derive.rules import checksum
+from chainwatch.eip55 import checksum
 from chainwatch.text import NAME_LENGTH, printable
 
 ERROR: Final = "08c379a0"

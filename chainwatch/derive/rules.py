@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
-from eth_hash.auto import keccak
 
 Which = Literal["watched", "all", "none"]
 
@@ -87,15 +85,3 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         if out and into:
             return "self"
         return "outgoing" if out else "incoming" if into else None
-
-
-# Contracts and wallets come again and again.
-@lru_cache(maxsize=16_384)
-def checksum(address: str) -> str:
-    """
-    A lower-case address as EIP-55 writes it: a letter is upper case where the same digit of the Keccak-256 of the
-    address's digits is 8 or more. `eth_utils` spends four times that, on checks that were made before.
-    """
-    digits = address[2:]
-    pairs = zip(digits, keccak(digits.encode()).hex(), strict=False)  # the hash is longer
-    return "0x" + "".join([digit.upper() if other > "7" else digit for digit, other in pairs])

@@ -21,9 +21,10 @@ from chainwatch.chain.evm.block import Block, RpcLog
 from chainwatch.chain.evm.reads import Pool
 from chainwatch.derive.known import Known, pool_key
 from chainwatch.derive.ratio import plain
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
 from chainwatch.derive.transfers import TRANSFER
 from chainwatch.derive.words import ZERO, Party, party
+from chainwatch.eip55 import checksum
 from chainwatch.event import PART, Event, identify, rfc3339
 from chainwatch.payloads import TokenSwap
 

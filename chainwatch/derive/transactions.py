@@ -8,7 +8,8 @@ import msgspec
 
 from chainwatch.chain.evm.block import Block, RpcReceipt, RpcTransaction, quantity
 from chainwatch.derive.reverts import explain, explain_told
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
+from chainwatch.eip55 import checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import TransactionConfirmed, TransactionFailed
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from chainwatch.chain.evm.block import Block
 from chainwatch.derive.flows import Flow
 from chainwatch.derive.known import Known
-from chainwatch.derive.rules import Rules, checksum
+from chainwatch.derive.rules import Rules
+from chainwatch.eip55 import checksum
 from chainwatch.event import Event, event_id, rfc3339
 from chainwatch.payloads import WalletIncoming, WalletOutgoing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from chainwatch.derive.rules import checksum
+from chainwatch.eip55 import checksum
 
 Party = tuple[str, str]
 """An address in lower case, and as EIP-55 writes it."""

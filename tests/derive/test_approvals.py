@@ -17,7 +17,8 @@ from chainwatch.derive.approvals import (
     token_of,
 )
 from chainwatch.derive.known import Known
-from chainwatch.derive.rules import Rules, Token, checksum
+from chainwatch.derive.rules import Rules, Token
+from chainwatch.eip55 import checksum
 
 ALL = Rules(chain="ethereum", native="ETH", transfers="all", tokens={USDC: Token("USDC", 6)})
 NOTHING_ELSE = Known(ALL.tokens)

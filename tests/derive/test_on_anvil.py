@@ -39,10 +39,11 @@ from chainwatch.chain.evm.reads import Metadata, Pool, Revert
 from chainwatch.derive.approvals import approvals
 from chainwatch.derive.known import Known, pool_key
 from chainwatch.derive.reverts import explain
-from chainwatch.derive.rules import Rules, Token, checksum
+from chainwatch.derive.rules import Rules, Token
 from chainwatch.derive.swaps import candidates, initialized, swaps
 from chainwatch.derive.transfers import transfers
 from chainwatch.derive.wraps import wraps
+from chainwatch.eip55 import checksum
 
 ALICE, BOB = ACCOUNTS[1], ACCOUNTS[2]
 ALL = Rules(chain="anvil", native="ETH", transfers="all")

@@ -12,7 +12,7 @@ from mainnet import POOL_MANAGER, USDC, WETH, Witness, block, block_of, log, pla
 from chainwatch.chain.evm.block import RpcTransaction
 from chainwatch.chain.evm.reads import Metadata, Pool
 from chainwatch.derive.known import Known, pool_key
-from chainwatch.derive.rules import Rules, Token, checksum
+from chainwatch.derive.rules import Rules, Token
 from chainwatch.derive.swaps import (
     INITIALIZE_V4,
     SWAP_PANCAKE_V3,
@@ -24,6 +24,7 @@ from chainwatch.derive.swaps import (
     swaps,
 )
 from chainwatch.derive.transfers import TRANSFER
+from chainwatch.eip55 import checksum
 
 ALL = Rules(chain="ethereum", native="ETH", transfers="all")
 USDC_TOKEN = {USDC: Token("USDC", 6)}
