@@ -146,6 +146,27 @@ async def test_a_fault_of_ours_is_not_alive_and_does_not_end_the_looking(manager
     assert heard[:3] == ["READY=1", "STATUS=well", "STATUS=a fault of chainwatch"]
 
 
+async def test_a_fault_in_how_things_stand_is_said_and_the_watchdog_goes_on(manager):
+    systemd = manager(WATCHDOG_USEC="300000")
+    faults = 3
+
+    async def prove() -> None:
+        pass
+
+    def stand() -> str:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise KeyError("head")
+        return "well"
+
+    async with notify.Notifier.here().ready(prove, stand):
+        first = await systemd.hear()
+        assert first == ["READY=1", "STATUS=how things stand cannot be told: a fault of chainwatch"]
+        assert await systemd.hear() == ["WATCHDOG=1"]
+        assert (await systemd.until("STATUS=well"))[-2:] == ["WATCHDOG=1", "STATUS=well"]
+
+
 async def test_a_reload_that_the_end_overtakes_is_not_ready_again(manager):
     systemd = manager()
     notifier = notify.Notifier.here()

@@ -104,7 +104,7 @@ class Notifier:
         Ready on the way in, alive and told of while inside, stopping on the way out. `prove` returns when the log has
         written something, and raises `LogError` where it cannot; `stand` is how things stand, in a line.
         """
-        self._told = status(stand())
+        self._told = status(_line(stand))
         self.tell("READY=1", self._told)
         task = asyncio.create_task(self._pulse(prove, stand), name="systemd") if self.heard else None
         try:
@@ -121,7 +121,7 @@ class Notifier:
             fed, trouble = True, ""
             if self.watchdog is not None:
                 fed, trouble = await _alive(prove)
-            shown = status(trouble or stand())
+            shown = status(trouble or _line(stand))
             lines = ["WATCHDOG=1"] if fed and self.watchdog is not None else []
             if shown != self._told:
                 self._told = shown
@@ -131,6 +131,15 @@ class Notifier:
             if lines:
                 self.tell(*lines)
             await asyncio.sleep(PULSE if self.watchdog is None else self.watchdog / _SHARE)
+
+
+def _line(stand: Callable[[], str]) -> str:
+    """How things stand. A fault of ours in that is said, and is no reason for a restart: the log writes."""
+    try:
+        return stand()
+    except Exception:  # noqa: BLE001 - it must not end the looking, nor keep the daemon from its start
+        _log.exception("it cannot be told how things stand")
+        return "how things stand cannot be told: a fault of chainwatch"
 
 
 async def _alive(prove: Callable[[], Awaitable[object]]) -> tuple[bool, str]:
