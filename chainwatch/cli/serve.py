@@ -48,6 +48,8 @@ def serve(
     on http://...", once streams can be opened; all else goes to stderr. SIGTERM and ^C end it gracefully; at SIGHUP it
     reads its configuration again, and every stream stays open.
     """
+    _load_structlog()
+
     from chainwatch import config, logs
 
     # It would end the daemon before that can hear it; it is let through when it can.
@@ -79,3 +81,14 @@ def serve(
 
     source = None if demo else str(path) if path else "built in: public Ethereum endpoints"
     return daemon.run(settings, load, source=source, demo=demo, seed=seed, insecure=insecure)
+
+
+def _load_structlog() -> None:
+    """Without rich, which it would import to draw tracebacks: `logs` writes those itself."""
+    absent = "rich" not in sys.modules
+    if absent:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # what an import takes for «there is none»
+    import structlog  # noqa: F401
+
+    if absent:
+        del sys.modules["rich"]
