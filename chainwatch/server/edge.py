@@ -199,15 +199,15 @@ class Handler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._gone is not None:
             return
-        before = self._request_count
-        waiting = self._waiter is not None and not self._waiter.done()
+        before, whole = self._request_count, self._body.is_eof()
         super().data_received(data)
         if self._payload_parser is not None or self._upgraded:
             return  # a WebSocket has limits of its own
         if self._request_count != before and self._messages:
             self._body = self._messages[-1][1]
-            self._unread = 0 if waiting else self._unread + len(data)
-        elif self._body.is_eof():
+            # All before it may be answered, and the loop not wait for it yet: it comes behind nothing all the same.
+            self._unread = 0 if before <= self._answered else self._unread + len(data)
+        elif whole:
             self._unread += len(data)
         if self._unread > HEAD:
             self._too_much()

@@ -407,6 +407,19 @@ async def test_a_body_has_a_size(house, request_bytes, status, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("content", "status"), [(LARGEST, 201), (b" " * 2 * body.MOST, 413)])
+async def test_a_large_body_right_behind_the_answer_before_is_answered_too(house, content, status):
+    """That answer is out, and the connection does not wait for the next request yet."""
+    peer = await spoken(house, LIVE)
+    await house.until(lambda: house.runner.server.connections)
+    [connection] = house.runner.server.connections
+    while not connection._answered:
+        await asyncio.sleep(0)
+    assert connection._waiter is None
+    connection.data_received(post(content))
+    assert [(await peer.answer())[0] for _ in range(2)] == [200, status]
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for(house, monkeypatch):
     monkeypatch.setattr(body, "SECONDS", 0.1)
     peer = await spoken(house, post(b"{", length=2))
