@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from yarl import URL
 from chainwatch import __version__
 from chainwatch.webhooks import target as targets
 from chainwatch.webhooks.delivery import Fault, Reply, of_status, retry_after
+from chainwatch.webhooks.room import Room
 from chainwatch.webhooks.target import Target
 
 TIMEOUT: Final = 10.0
@@ -44,7 +45,7 @@ _KEPT: Final = 4.0
 _LOOKUPS: Final = 16
 """At once. A name whose servers do not answer takes a thread for half a minute, longer than anybody waits for it;"""
 _THEIRS: Final = 4
-"""so whoever names many of those has no more threads than this, and the others have theirs."""
+"""so whoever names many of those has no more threads than this, and the others have theirs (see `Room`)."""
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, for a port; `OSError` where it has none."""
@@ -69,7 +70,7 @@ class Caller:
         """To be made on the event loop."""
         self._lookup = lookup or Resolver().addresses
         self._timeout = timeout
-        self._lookups: dict[str, asyncio.Semaphore] = {}  # by whom they are for
+        self._lookups = Room(_LOOKUPS, _THEIRS)
         self._looking: set[asyncio.Task[list[str]]] = set()
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT)
         bounded: type[ResponseHandler] = _Connection
@@ -170,19 +171,23 @@ class Caller:
 
     async def _addresses(self, target: Target, owner: str) -> list[str]:
         """Those of its name. A look-up that nobody waits for any more counts until it is over."""
-        room = self._lookups.setdefault(owner, asyncio.Semaphore(_THEIRS))
-        await room.acquire()
+        await self._lookups.take(owner)
 
         async def look() -> list[str]:
             try:
                 return await self._lookup(target.host, target.port)
             finally:
-                room.release()
+                self._lookups.leave(owner)
 
         task = asyncio.create_task(look(), name="webhooks:lookup")
         self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        task.add_done_callback(self._looked)
         return await asyncio.shield(task)
+
+    def _looked(self, task: asyncio.Task[list[str]]) -> None:
+        self._looking.discard(task)
+        if not task.cancelled():
+            task.exception()  # where nobody waits any more, it is nobody's error
 
 
 class _Connection(ResponseHandler):
@@ -203,21 +208,6 @@ class _Connection(ResponseHandler):
             super().data_received(data)
         elif self.transport is not None:
             self.transport.abort()
-
-
-class Room:
-    """So many requests at once, and fewer of one owner: each is a descriptor, and receivers that stall keep theirs."""
-
-    def __init__(self, most: int = 64, share: int = 16) -> None:
-        self._share = share
-        self._all = asyncio.Semaphore(most)
-        self._own: dict[str, asyncio.Semaphore] = {}
-
-    @contextlib.asynccontextmanager
-    async def of(self, owner: str) -> AsyncIterator[None]:
-        """A request of theirs may be made inside. Who waits, waits in turn."""
-        async with self._own.setdefault(owner, asyncio.Semaphore(self._share)), self._all:
-            yield
 
 
 class _Refused(Exception):
@@ -259,10 +249,7 @@ def _repeats(body: bytes, challenge: str) -> bool:
 
 
 class Resolver:
-    """Looks names up by what the system has for it, in threads of its own: one that hangs keeps nothing up."""
-
-    def __init__(self) -> None:
-        self._room = asyncio.Semaphore(_LOOKUPS)
+    """Looks names up by what the system has for it, each in a thread of its own: one that hangs keeps nothing up."""
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """All addresses of the name, the best first. `OSError` where there is none."""
@@ -270,7 +257,6 @@ class Resolver:
         found: asyncio.Future[list[str]] = loop.create_future()
 
         def tell(result: list[str] | OSError) -> None:
-            self._room.release()
             if found.done():  # nobody waits any more
                 return
             if isinstance(result, OSError):
@@ -289,12 +275,10 @@ class Resolver:
             with contextlib.suppress(RuntimeError):  # the daemon has ended
                 loop.call_soon_threadsafe(tell, result)
 
-        await self._room.acquire()
         try:
             # The daemon ends when it likes, whatever a server of names still thinks about.
             threading.Thread(target=look, name="webhooks:lookup", daemon=True).start()
         except RuntimeError:
-            self._room.release()
             raise OSError("no thread is left") from None
         return await found
 

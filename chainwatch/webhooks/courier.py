@@ -26,10 +26,11 @@ from chainwatch.stream.begin import Gap
 from chainwatch.stream.follow import Follower, Followers, Given, State
 from chainwatch.stream.wire import Piece
 from chainwatch.webhooks import kept, signing, target
-from chainwatch.webhooks.caller import Caller, Room, chance
+from chainwatch.webhooks.caller import Caller, chance
 from chainwatch.webhooks.delivery import ACCEPTED, LONGEST_WISH, Outcome, Reply, decide, decide_challenge
 from chainwatch.webhooks.kept import Letter, Standing
 from chainwatch.webhooks.register import Register, Webhook
+from chainwatch.webhooks.room import Room
 
 AGAIN: Final = 5.0
 """Seconds until the log is asked again, where it cannot be read or written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -125,7 +126,7 @@ async def test_a_look_up_that_hangs_is_a_time_out_and_stops_nothing(monkeypatch,
         await hasty.close()
 
 
-async def test_names_that_nobody_answers_for_take_no_more_than_their_owners_share(monkeypatch, receiver: Receiver):
+async def test_names_that_nobody_answers_for_take_their_owners_shares_and_nobody_elses(monkeypatch, receiver: Receiver):
     released = threading.Event()
     real = socket.getaddrinfo
 
@@ -136,16 +137,36 @@ async def test_names_that_nobody_answers_for_take_no_more_than_their_owners_shar
 
     monkeypatch.setattr(caller.socket, "getaddrinfo", hang)
     ours, hasty = Caller(), Caller(timeout=0.05)
-    ours._lookup = hasty._lookup  # one daemon
+    ours._lookup, ours._lookups = hasty._lookup, hasty._lookups  # one daemon
     try:
-        for number in range(20):
-            nowhere = Target(f"slow{number}.example", 443, "/")
-            assert (await hasty.call(nowhere, {}, b"", trust=Trust(private=True), owner="bad")).fault == "timeout"
+        for number in range(40):
+            nowhere, owner = Target(f"slow{number}.example", 443, "/"), f"bad{number % 8}"
+            assert (await hasty.call(nowhere, {}, b"", trust=Trust(private=True), owner=owner)).fault == "timeout"
         assert (await ours.call(to(receiver), {}, b"{}", trust=trust(receiver), owner="good")).fault is None
     finally:
         released.set()
         await ours.close()
         await hasty.close()
+
+
+async def test_a_look_up_that_fails_when_nobody_waits_any_more_is_nobodys_error(called: Called):
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def late(_host: str, _port: int) -> list[str]:
+        asked.set()
+        await answered.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "later")
+
+    found = called(patience=0.01)
+    found._lookup = late
+    assert (await found.call(TO, {}, b"")).fault == "timeout"
+    answered.set()
+    while found._looking:
+        await asyncio.sleep(0)
+    gc.collect()
+    assert told == []
 
 
 async def test_certificates_that_are_gone_are_said_to_be_that(called: Called, receiver: Receiver, tmp_path: Path):
