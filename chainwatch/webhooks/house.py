@@ -14,12 +14,13 @@ from chainwatch.errors import LogError, UsageError
 from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
 from chainwatch.webhooks import courier, kept, signing, target
-from chainwatch.webhooks.caller import Caller, Room
+from chainwatch.webhooks.caller import Caller
 from chainwatch.webhooks.configured import Configured
 from chainwatch.webhooks.courier import Courier, Form
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
 from chainwatch.webhooks.register import Register, Webhook, idle, tally
+from chainwatch.webhooks.room import Room
 from chainwatch.webhooks.seats import Seats
 from chainwatch.webhooks.terms import Terms, TooMany, TooOften, Withdrawn, Words
 
@@ -27,6 +28,10 @@ _T = TypeVar("_T")
 
 TIDY: Final = 60.0
 """Seconds after which the places of webhooks that had nothing to deliver are saved."""
+_REQUESTS: Final = 64
+"""Under way at once, about: each is a descriptor;"""
+_THEIRS: Final = 16
+"""and so many of one owner (see `Room`)."""
 _DELIVERED: Final = ("url", "words", "form", "headers")
 """Of a purpose: what is delivered, and where."""
 
@@ -42,7 +47,7 @@ class Webhooks:
         """More ways to write a body, by name; to be set before `start`."""
         self.counts: Counter[str] = Counter()
         """Since the start: `accepted`, `failed`, `dead`, and each fault as `fault:WORD`."""
-        self.room = Room()
+        self.room = Room(_REQUESTS, _THEIRS)
         self.register = Register(followers.log)
         self._caller = caller
         self._terms = terms
@@ -319,11 +324,14 @@ class Webhooks:
         Those that had nothing to deliver have come further all the same: after a restart they need not look at that
         again, nor find it gone.
         """
-        if moves := idle(self.register, self.now()):
-            try:
+        moves: list[tuple[Webhook, Standing]] = []
+        try:
+            if moves := idle(self.register, self.now()):
                 await self.register.move(moves)
-            except LogError as error:
-                _log.warning("the places of webhooks are not saved", webhooks=len(moves), problem=error.what)
+        except LogError as error:
+            _log.warning("the places of webhooks are not saved", webhooks=len(moves), problem=error.what)
+        except Exception:  # noqa: BLE001 - a fault of ours must end neither the looking nor the end
+            _log.exception("the places of webhooks are not saved", webhooks=len(moves))
 
     async def _whole(self, work: Callable[[], Awaitable[_T]], name: str) -> _T:
         """

@@ -138,11 +138,14 @@ class Seats:
         """In turns: an expression takes milliseconds to read, and streams must not wait for hundreds of them."""
         for webhook in self._means.register:
             await asyncio.sleep(0)
-            asked = self._ask(webhook)
-            same = asked.wanted == self._opened.get(webhook) and asked.problem == webhook.problem
-            if not same or (webhook.courier is not None and webhook.courier.was_cut):
-                async with self.one_by_one:
-                    await self.seat(webhook)
+            try:
+                asked = self._ask(webhook)
+                same = asked.wanted == self._opened.get(webhook) and asked.problem == webhook.problem
+                if not same or (webhook.courier is not None and webhook.courier.was_cut):
+                    async with self.one_by_one:
+                        await self.seat(webhook)
+            except Exception:  # noqa: BLE001 - a fault of ours in one must not keep the others from theirs
+                _log.exception("a webhook stands still", **webhook.told)
 
     def _farewell(self, webhook: Webhook) -> Callable[[str], bytes] | None:
         form = self._means.forms.get(webhook.purpose.form)

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from server.house import block, transfer
 from webhooks.conftest import Office
 from webhooks.receiver import SECRET, Receiver
 
 from chainwatch.errors import LogFull
+from chainwatch.filter import Filter
 from chainwatch.log import Drop
-from chainwatch.webhooks import Purpose, TooMany, Trust, courier, kept
+from chainwatch.webhooks import Purpose, TooMany, Trust, courier, house, kept
 
 
 async def begin() -> int:
@@ -117,3 +119,39 @@ async def test_webhooks_of_keys_that_ended_take_nobodys_room(office: Office, rec
     office.hooks.recheck()
     await office.until(lambda: hook.status == "halted")
     await office.hooks.add("new", "shop", receiver.url, {}, start=begin)
+
+
+async def test_a_fault_of_ours_with_one_webhook_leaves_no_other_standing_still(
+    office: Office, receiver: Receiver, trusted
+):
+    for name, words in {"blocks": {"types": ["block"]}, "all": {}}.items():
+        await office.hooks.add("key", name, receiver.url, words, start=begin)
+
+    def narrow(wanted: Filter) -> Filter:
+        if "block_new" in wanted.types:
+            raise KeyError("a fault")
+        return msgspec.structs.replace(wanted, types=frozenset({"token_transfer"}))
+
+    office.rights.narrow = narrow
+    office.hooks.recheck()
+    await office.until(lambda: [wanted.types for _, wanted in office.rights.opened][-1] == {"token_transfer"})
+    await office.log.append([block(1), transfer(2)])
+    assert numbers(await receiver.events(1)) == [2]
+
+
+async def test_a_fault_of_ours_does_not_end_the_saving_of_places(office: Office, receiver: Receiver, monkeypatch):
+    faults, real = [KeyError("a fault"), KeyError("at the end too")], house.idle
+
+    def idle(register: Any, now: int) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(register, now)
+
+    monkeypatch.setattr(house, "TIDY", 0.01)
+    monkeypatch.setattr(house, "idle", idle)
+    await office.hooks.close()
+    await office.hooks.start()
+    hook = await office.operators(receiver, words={"types": ["price"]})
+    await office.log.append([transfer(1)])
+    await office.until(lambda: hook.standing.sequence == 1)
+    assert not faults
