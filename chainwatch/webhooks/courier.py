@@ -50,6 +50,8 @@ class Form(NamedTuple):
 Kind = Literal["verification", "test", "gap"]
 """What is sent beside events. The `id` of such a request begins with `msg_`, and its body has no `id`."""
 
+_GAP: Final = "gap"
+
 _log = structlog.get_logger("chainwatch.webhooks")
 
 
@@ -147,11 +149,9 @@ class Courier:
                     await self._challenge()
                 else:
                     await self._read_on()
-            except LogError as error:
-                _log.error("a webhook waits for the log", problem=error.what, **self.webhook.told)
-                await asyncio.sleep(AGAIN)
             except Exception:  # noqa: BLE001 - a fault of ours must not end deliveries for ever
                 _log.exception("a webhook failed; it goes on where it was", **self.webhook.told)
+                self._tried.set()
                 await asyncio.sleep(AGAIN)
 
     async def _due(self) -> None:
@@ -173,7 +173,7 @@ class Courier:
         told = msgspec.structs.replace(standing, trouble=outcome.trouble, pause=outcome.pause)
         if outcome is ACCEPTED:
             told = msgspec.structs.replace(told, verified=True)
-        await self._means.register.move([(self.webhook, told)])
+        await self._note(told)
         self._say(outcome, "the challenge of a webhook")
         self._tried.set()
 
@@ -236,14 +236,16 @@ class Courier:
     async def _deliver(self, message: _Message) -> bool:
         """Whether it was accepted, or given up, and the cursor is behind it."""
         webhook, standing, means = self.webhook, self.webhook.standing, self._means
-        attempts = standing.trouble.attempts if standing.trouble else 0
-        reply = await self.post(message.id, message.body, attempt=attempts)
+        before, after_dead = standing.trouble, standing.after_dead
+        reply = await self.post(message.id, message.body, attempt=before.run if before else 0)
         now = means.now()
-        outcome = decide(reply, standing.trouble, now=now, chance=chance(), after_dead=standing.after_dead)
+        # A gap grows while nobody takes it, and is the same one.
+        of = _GAP if message.event is None else message.id
+        outcome = decide(reply, before, of=of, now=now, chance=chance(), after_dead=after_dead)
         form = means.forms.get(webhook.purpose.form)
         if refused := form is not None and reply.status in form.refusals:
             outcome = Outcome("dead")  # no letter: the receiver has said that it wants no more of it
-        elif outcome.next == "dead" and self._full(message):
+        elif outcome.next == "dead" and message.event is not None and self._full(message.event):
             outcome = Outcome("pause", outcome.trouble, "full")
         means.counts["accepted" if outcome is ACCEPTED else "failed"] += 1
         if outcome is ACCEPTED or outcome.next == "dead":
@@ -255,18 +257,29 @@ class Courier:
                 after_dead=outcome.next == "dead" and not refused,
             )
             if outcome is ACCEPTED:
-                told = msgspec.structs.replace(told, accepted=standing.accepted + 1, accepted_at=now)
+                events = standing.accepted + (message.event is not None)
+                told = msgspec.structs.replace(told, accepted=events, accepted_at=now)
             await self._settle(told, outcome, message)
         else:
-            told = msgspec.structs.replace(standing, trouble=outcome.trouble, pause=outcome.pause)
-            await means.register.move([(webhook, told)])
-        self._say(outcome, "a webhook", first=standing.trouble is None, event=message)
+            await self._note(msgspec.structs.replace(standing, trouble=outcome.trouble, pause=outcome.pause))
+        self._say(outcome, "a webhook", first=before is None, event=message)
         self._tried.set()
         return outcome is ACCEPTED or outcome.next == "dead"
 
+    async def _note(self, standing: Standing) -> None:
+        """
+        Keep what came of an attempt that moved nothing. Where the log takes nothing it counts all the same: nobody is
+        asked more often because our disk is full.
+        """
+        try:
+            await self._means.register.move([(self.webhook, standing)])
+        except LogError as error:
+            self.webhook.standing = standing
+            _log.warning("what came of an attempt is not saved", problem=error.what, **self.webhook.told)
+
     async def _settle(self, standing: Standing, outcome: Outcome, message: _Message) -> None:
         """Bring to disk that it is done. Until that works it is not done again, and nothing else is."""
-        register, webhook, trouble = self._means.register, self.webhook, outcome.trouble
+        register, webhook, trouble, said = self._means.register, self.webhook, outcome.trouble, False
         while True:
             try:
                 if trouble is None or message.event is None:
@@ -284,14 +297,16 @@ class Courier:
                 await register.bury(webhook, letter, standing)
                 self._means.counts["dead"] += 1
             except LogError as error:
-                _log.error("the place of a webhook cannot be saved", problem=error.what, **webhook.told)
+                if not said:  # once: a full disk is no reason to write that again and again
+                    _log.error("the place of a webhook cannot be saved", problem=error.what, **webhook.told)
+                said = True
                 await asyncio.sleep(AGAIN)
             else:
                 return
 
-    def _full(self, message: _Message) -> bool:
-        """Whether there is no room for another dead letter."""
-        size = self.webhook.letter_bytes + len(message.event or b"")
+    def _full(self, event: bytes) -> bool:
+        """Whether there is no room for it among the dead letters."""
+        size = self.webhook.letter_bytes + len(event)
         return self.webhook.letters >= kept.LETTERS or size > kept.LETTER_BYTES
 
     async def send(self, kind: Kind) -> Reply:

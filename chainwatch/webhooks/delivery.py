@@ -71,6 +71,10 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When the next one is due."""
     fault: Fault
     status: int | None = None
+    of: str = ""
+    """What is tried: patience with one event is none with another that comes in its place."""
+    run: int = 0
+    """Attempts that failed one after the other, whatever was tried: by it they come later and later."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -85,14 +89,15 @@ class Outcome(msgspec.Struct, frozen=True):
 ACCEPTED: Final = Outcome("accepted")
 
 
-def decide(reply: Reply, before: Trouble | None, *, now: int, chance: float, after_dead: bool) -> Outcome:
+def decide(reply: Reply, before: Trouble | None, *, of: str, now: int, chance: float, after_dead: bool) -> Outcome:
     """
-    What follows from the reply at `now` to an attempt with an event, of which `before` is known. `chance` is from 0 to
-    1; `after_dead`: nothing was accepted since the last dead letter.
+    What follows from the reply at `now` to an attempt with the event `of`; `before` is known of the attempts until
+    then. `chance` is from 0 to 1; `after_dead`: nothing was accepted since the last dead letter.
     """
     if reply.fault is None:
         return ACCEPTED
-    trouble = _trouble(reply, reply.fault, before, now=now, wait=wait_of(before.attempts if before else 0, chance))
+    wait = wait_of(before.run if before else 0, chance)
+    trouble = _trouble(reply, reply.fault, before, of=of, now=now, wait=wait)
     if reply.status == 410:
         return Outcome("pause", trouble, "gone")
     patience, tries = (PROBATION, PROBES) if after_dead else (GIVE_UP, TRIES)
@@ -106,9 +111,9 @@ def decide_challenge(reply: Reply, before: Trouble | None, *, now: int) -> Outco
     if reply.fault is None:
         return ACCEPTED
     tried = before.attempts if before else 0
-    if tried >= len(CHALLENGES):
-        return Outcome("pause", _trouble(reply, reply.fault, before, now=now, wait=0), "unverified")
-    return Outcome("again", _trouble(reply, reply.fault, before, now=now, wait=CHALLENGES[tried]))
+    given_up = tried >= len(CHALLENGES)
+    trouble = _trouble(reply, reply.fault, before, of="", now=now, wait=0 if given_up else CHALLENGES[tried])
+    return Outcome("pause", trouble, "unverified") if given_up else Outcome("again", trouble)
 
 
 def wait_of(failed: int, chance: float) -> int:
@@ -116,14 +121,17 @@ def wait_of(failed: int, chance: float) -> int:
     return int(min(1000 * 2 ** min(failed, 20), LONGEST_WAIT) * (0.8 + 0.4 * chance))
 
 
-def _trouble(reply: Reply, fault: Fault, before: Trouble | None, *, now: int, wait: int) -> Trouble:
+def _trouble(reply: Reply, fault: Fault, before: Trouble | None, *, of: str, now: int, wait: int) -> Trouble:
     wish = min(int((reply.retry_after or 0) * 1000), LONGEST_WISH)
+    same = before if before is not None and before.of == of else None
     return Trouble(
-        attempts=1 if before is None else before.attempts + 1,
-        since=now if before is None else min(before.since, now),
+        attempts=1 if same is None else same.attempts + 1,
+        since=now if same is None else min(same.since, now),
         again=now + max(wait, wish),
         fault=fault,
         status=reply.status,
+        of=of,
+        run=1 if before is None else before.run + 1,
     )
 
 

@@ -170,6 +170,78 @@ async def test_a_gap_is_told_to_the_receiver_and_waits_for_it(opened: Opened, re
     assert "id" not in gap
 
 
+async def test_a_gap_has_patience_of_its_own_whatever_was_tried_before_it(opened: Opened, receiver, monkeypatch):
+    for name, value in {"GIVE_UP": 0, "TRIES": 8}.items():
+        monkeypatch.setattr(delivery, name, value)
+    office = await opened(max_events=10, memory=2**20)
+    waits, gone = asyncio.Event(), asyncio.Event()
+    gaps = 0
+
+    async def refuses(one, writer):
+        nonlocal gaps
+        if one.id.startswith("msg_gap_"):
+            gaps += 1
+            writer.write(respond(200 if gaps == 7 else 500))
+            return
+        if len(receiver.came) == 7:
+            waits.set()
+            await gone.wait()
+        writer.write(respond(200 if gaps == 7 else 500))
+
+    receiver.behave = refuses
+    hook = await office.operators(receiver)
+    await office.log.append([transfer(0)])
+    await waits.wait()
+    for number in range(1, 40):
+        await office.log.append([transfer(number, padding="x" * 30_000)])
+    await office.until(lambda: office.log.oldest > 20)
+    gone.set()
+    await receiver.until(lambda: any(one.id == transfer(39).id for one in receiver.came))
+    await office.until(lambda: hook.status == "live")
+    assert (gaps, hook.letters) == (7, 0)
+
+
+async def test_where_dead_letters_are_full_a_gap_needs_no_room_among_them(opened: Opened, receiver, monkeypatch):
+    for name, value in {"GIVE_UP": 0, "TRIES": 2}.items():
+        monkeypatch.setattr(delivery, name, value)
+    monkeypatch.setattr(kept, "LETTERS", 0)
+    office = await opened(max_events=10, memory=2**20)
+    for number in range(40):
+        await office.log.append([transfer(number, padding="x" * 30_000)])
+    await office.until(lambda: office.log.oldest > 20)
+
+    async def refuses_gaps(one, writer):
+        writer.write(respond(500 if one.id.startswith("msg_gap_") else 200))
+
+    receiver.behave = refuses_gaps
+    hook = await office.operators(receiver)
+    await receiver.until(lambda: any(one.id == transfer(39).id for one in receiver.came))
+    events = len({one.id for one in receiver.came if one.id.startswith("evt_")})
+    await office.until(lambda: hook.standing.accepted == events)  # and no gap is counted as one
+
+
+async def test_a_full_disk_is_no_reason_to_ask_a_receiver_the_faster(office: Office, receiver: Receiver, monkeypatch):
+    from chainwatch.errors import LogFull
+
+    monkeypatch.setattr(courier, "AGAIN", 0.01)
+    receiver.behave = says(503, Retry_After="3600")
+    hook = await office.operators(receiver)
+    real, refused = office.log.append, asyncio.Event()
+
+    async def append(events, changes=()):
+        if not events:
+            refused.set()
+            raise LogFull("no room")
+        return await real(events, changes)
+
+    monkeypatch.setattr(office.log, "append", append)
+    await office.log.append([transfer(1)])
+    await refused.wait()
+    await office.until(lambda: hook.status == "failing")
+    wait = hook.standing.trouble.again - office.hooks.now()
+    assert 3_500_000 < wait <= 3_600_000
+
+
 async def test_an_event_that_is_never_taken_becomes_a_dead_letter_and_the_others_go_on(
     office: Office, receiver: Receiver, monkeypatch
 ):

@@ -10,6 +10,7 @@ from chainwatch.webhooks import delivery
 from chainwatch.webhooks.delivery import Allowance, Reply, Trouble, decide, decide_challenge
 
 DAY = 86_400_000
+EVENT = "evt_1"
 GOOD = Reply(status=204)
 BAD = Reply(fault="http_5xx", status=500)
 
@@ -18,7 +19,7 @@ def fail_on(reply: Reply = BAD, *, after_dead: bool = False) -> tuple[str, Troub
     """Fails until something else than another attempt follows."""
     now, trouble, chance = 1_000_000, None, random.Random(1)
     while True:
-        found = decide(reply, trouble, now=now, chance=chance.random(), after_dead=after_dead)
+        found = decide(reply, trouble, of=EVENT, now=now, chance=chance.random(), after_dead=after_dead)
         assert found.trouble is not None
         if found.next != "again":
             return found.next, found.trouble, found.pause
@@ -27,8 +28,8 @@ def fail_on(reply: Reply = BAD, *, after_dead: bool = False) -> tuple[str, Troub
 
 
 def test_what_is_accepted_is_done():
-    assert decide(GOOD, None, now=0, chance=0.5, after_dead=False) is delivery.ACCEPTED
-    assert decide(GOOD, fail_on()[1], now=0, chance=0.5, after_dead=True) is delivery.ACCEPTED
+    assert decide(GOOD, None, of=EVENT, now=0, chance=0.5, after_dead=False) is delivery.ACCEPTED
+    assert decide(GOOD, fail_on()[1], of=EVENT, now=0, chance=0.5, after_dead=True) is delivery.ACCEPTED
 
 
 def test_attempts_come_later_and_later_up_to_a_quarter_of_an_hour():
@@ -46,8 +47,8 @@ def test_an_event_is_given_up_after_three_days_of_attempts():
 
 
 def test_a_daemon_that_was_off_for_a_week_has_not_tried_for_a_week():
-    first = decide(BAD, None, now=0, chance=0.5, after_dead=False)
-    assert decide(BAD, first.trouble, now=7 * DAY, chance=0.5, after_dead=False).next == "again"
+    first = decide(BAD, None, of=EVENT, now=0, chance=0.5, after_dead=False)
+    assert decide(BAD, first.trouble, of=EVENT, now=7 * DAY, chance=0.5, after_dead=False).next == "again"
 
 
 def test_where_the_event_behind_a_dead_letter_fails_too_it_is_the_receiver_and_all_stops():
@@ -56,15 +57,23 @@ def test_where_the_event_behind_a_dead_letter_fails_too_it_is_the_receiver_and_a
     assert 3_600_000 <= trouble.again - trouble.since < 3_600_000 + 2 * 1_100_000
 
 
+def test_what_comes_in_the_place_of_an_event_has_all_patience_and_is_not_tried_the_faster():
+    first = fail_on()[1]
+    found = decide(BAD, first, of="gap", now=4 * DAY, chance=0.5, after_dead=False)
+    assert found.next == "again"
+    assert found.trouble is not None
+    assert (found.trouble.attempts, found.trouble.since, found.trouble.again) == (1, 4 * DAY, 4 * DAY + 900_000)
+
+
 def test_a_receiver_that_says_gone_is_left_alone_at_once():
-    found = decide(Reply(fault="http_4xx", status=410), None, now=0, chance=0.5, after_dead=False)
+    found = decide(Reply(fault="http_4xx", status=410), None, of=EVENT, now=0, chance=0.5, after_dead=False)
     assert (found.next, found.pause) == ("pause", "gone")
 
 
 def test_what_the_receiver_asks_for_is_heeded_up_to_a_day():
     def again(seconds: float) -> int:
         wish = Reply(fault="http_5xx", status=503, retry_after=seconds)
-        found = decide(wish, None, now=0, chance=0.5, after_dead=False).trouble
+        found = decide(wish, None, of=EVENT, now=0, chance=0.5, after_dead=False).trouble
         assert found is not None
         return found.again
 
@@ -105,8 +114,8 @@ def test_only_2xx_is_good(status, fault):
 
 
 def test_a_clock_that_is_set_back_loses_no_patience():
-    trouble = Trouble(attempts=5, since=10 * DAY, again=10 * DAY, fault="timeout")
-    found = decide(BAD, trouble, now=DAY, chance=0.5, after_dead=False)
+    trouble = Trouble(attempts=5, since=10 * DAY, again=10 * DAY, fault="timeout", of=EVENT)
+    found = decide(BAD, trouble, of=EVENT, now=DAY, chance=0.5, after_dead=False)
     assert found.next == "again"
     assert found.trouble is not None
     assert found.trouble.since == DAY
