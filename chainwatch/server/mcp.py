@@ -226,12 +226,13 @@ def _stopping() -> Problem:
 def accepting(request: web.Request) -> dict[str, str]:
     """
     Headers as the SDK wants them. A POST has to accept both media types; clients that mean to read a stream often name
-    that alone. One that names neither does not speak MCP. A body whose type is not named is taken for JSON.
+    that alone. One that names neither does not speak MCP. A body is JSON by now, whatever its type is called. A standing
+    stream has no ids, so there is nothing to resume by one, and the SDK must not try.
     """
     if request.method != "POST":
-        return {}
-    accepted = request.headers.get("Accept", "")
-    given = {} if "Content-Type" in request.headers else {"Content-Type": "application/json"}
+        return {"Last-Event-ID": ""}
+    given = {"Content-Type": "application/json"}
+    accepted = request.headers.get("Accept", "").lower()
     if "text/event-stream" in accepted and "application/json" not in accepted:
         given["Accept"] = _BOTH
     return given

@@ -273,12 +273,26 @@ async def _calling(house: House, session: Headers) -> Answer:
 # --- what is asked wrongly, or otherwise ----------------------------------------------------------------------------
 
 
-async def test_a_client_that_accepts_only_a_stream_is_served(house):
-    answer = await post(house, message("initialize", HELLO), {"Accept": "text/event-stream"})
+@pytest.mark.parametrize("accepted", ["text/event-stream", "Text/Event-Stream;q=0.5"])
+async def test_a_client_that_accepts_only_a_stream_is_served(house, accepted):
+    answer = await post(house, message("initialize", HELLO), {"Accept": accepted})
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
     assert (await said(answer))["result"]
     answer = await post(house, message("initialize", HELLO), {"Accept": "text/html"})
     assert answer.status == 406
+
+
+@pytest.mark.parametrize("kind", ["APPLICATION/JSON", "application/json-rpc+json", "application/json;charset=UTF-8"])
+async def test_json_by_any_name_is_json(house, kind):
+    assert (await said(await post(house, message("initialize", HELLO), {"Content-Type": kind})))["result"]
+
+
+async def test_a_standing_stream_that_is_opened_again_by_the_id_of_another_server_begins_anew(house):
+    session = await begin(house)
+    stream = await listening(house, session | {"Last-Event-ID": "7"})
+    await ask(house, session, "resources/subscribe", uri="events://stream?filters=block")
+    await house.tell(block(1))
+    assert json.loads((await stream.next()).data)["method"] == "notifications/resources/updated"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "PUT", "PATCH"])
