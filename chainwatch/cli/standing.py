@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from chainwatch.states import GLYPHS, Kind, kind
 from chainwatch.text import age, amount, printable, redact_url, short
 from chainwatch.tui.vitals import Chain, Vitals
 
@@ -23,13 +24,7 @@ Paint = Callable[[str, str], str]
 
 _BOLD, _DIM, _RED, _GREEN, _YELLOW, _BLUE = "1", "2", "31", "32", "33", "34"
 
-# Each kind has a shape of its own: colours alone tell some people nothing.
-_STATES: Final[Mapping[str, tuple[str, str]]] = {
-    **dict.fromkeys(("connected", "ready", "ok", "watching", "live"), ("●", _GREEN)),
-    **dict.fromkeys(("connecting", "syncing", "starting", "catching up", "reading", "waiting"), ("◌", _BLUE)),
-    **dict.fromkeys(("degraded", "limited", "stalled", "paused"), ("▲", _YELLOW)),
-}
-_BAD: Final = ("✖", _RED)
+_COLORS: Final[Mapping[Kind, str]] = {"good": _GREEN, "coming": _BLUE, "doubtful": _YELLOW, "bad": _RED}
 
 
 class Snapshot(Vitals, frozen=True):
@@ -172,12 +167,10 @@ def _table(
     if not rows:
         return
     heads = [name.removeprefix(">") for name in names]
-    kinds = {
-        place: [_STATES.get(row[place], _BAD) for row in rows] for place, name in enumerate(heads) if name == "STATE"
-    }
+    kinds = {place: [kind(row[place]) for row in rows] for place, name in enumerate(heads) if name == "STATE"}
     for place, told in kinds.items():
-        for row, (glyph, _) in zip(rows, told, strict=True):
-            row[place] = f"{glyph} {row[place] or '-'}"
+        for row, meant in zip(rows, told, strict=True):
+            row[place] = f"{GLYPHS[meant]} {row[place] or '-'}"
     widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     if columns is not None and names[-1][0] != ">":
         widths[-1] = min(widths[-1], max(_NARROWEST, columns - sum(widths[:-1]) - 2 * len(widths[:-1])))
@@ -194,7 +187,7 @@ def _table(
     for number, row in enumerate(rows):
         cells = fitted(row)
         for place, told in kinds.items():
-            cells[place] = paint(cells[place], told[number][1])
+            cells[place] = paint(cells[place], _COLORS[told[number]])
         yield "  ".join(cells).rstrip()
     if more > 0:
         yield paint(f"and {more:,} more", _DIM)

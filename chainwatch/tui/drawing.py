@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
+from unicodedata import category
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from chainwatch.states import GLYPHS, Kind, kind
 from chainwatch.text import printable
 
 Tone = Literal["plain", "dim", "good", "warn", "bad", "accent", "violet", "cyan", "strong", "gone"]
@@ -37,10 +39,12 @@ TINTS: Final[dict[str, Tone]] = {
 }  # fmt: skip
 """The tone for a colour of a terminal, as `chainwatch.lines` names them."""
 
-# What terminals disagree about: the width of flags, skin tones, keycaps, variation selectors and conjoining Jamo; and
-# marks without end on one letter, which run over the lines above and below.
+# What terminals disagree about: the width of flags, skin tones, keycaps, variation selectors, conjoining Jamo, marks
+# with a width of their own (category Mc), fillers, and what Unicode 16 made wide; and marks without end on one letter,
+# which run over the lines above and below.
 _CONTESTED: Final = re.compile(
-    "[\u1160-\u11ff\u20e3\ufe00-\ufe0f\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]"
+    "[\u1160-\u11ff\u20e3\u2630-\u2637\u268a-\u268f\u3164\u3248-\u324f\u4dc0-\u4dff\ufe00-\ufe0f\uffa0"
+    "\U0001d300-\U0001d37f\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff\U000e0100-\U000e01ef]"
 )
 _MARK: Final = (
     "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f"
@@ -68,7 +72,7 @@ def drawable(text: str, length: int = 1000) -> str:
     shown = printable(text, length)
     if shown.isascii():
         return shown
-    known = shown if shown.isprintable() else "".join(char if char.isprintable() else "·" for char in shown)
+    known = "".join(char if char.isprintable() and category(char) != "Mc" else "·" for char in shown)
     return _MARKS.sub(r"\1", _CONTESTED.sub("·", known))
 
 
@@ -117,17 +121,10 @@ def sparkline(values: Sequence[float], width: int, *, bottom: float | None = 0.0
     return "".join(bars).rjust(width)
 
 
-_GOOD: Final = frozenset({"connected", "ready", "live", "ok", "watching"})
-_ON_THE_WAY: Final = frozenset({"connecting", "syncing", "catching up", "reading", "waiting", "checking"})
-_DOUBTFUL: Final = frozenset({"degraded", "limited", "stalled", "paused", "resting"})
+_TONES: Final[dict[Kind, Tone]] = {"good": "good", "coming": "accent", "doubtful": "warn", "bad": "bad"}
 
 
-def state(word: str) -> Cell:
-    """A state as a glyph and a word: each kind has a shape of its own."""
-    if word in _GOOD:
-        return Cell(f"● {word}", "good")
-    if word in _ON_THE_WAY:
-        return Cell(f"◌ {word}", "accent")
-    if word in _DOUBTFUL:
-        return Cell(f"▲ {drawable(word, 16)}", "warn")
-    return Cell(f"✖ {drawable(word, 16)}", "bad")
+def state(word: str, name: str = "") -> Cell:
+    """A state as a glyph and a word; `name`: whose it is, between the two."""
+    meant = kind(word)
+    return Cell(" ".join(filter(None, (GLYPHS[meant], drawable(name, 16), drawable(word, 16)))), _TONES[meant])

@@ -33,6 +33,7 @@ def test_hostile_text_is_written_out():
     assert drawable("\x1b[31m[red]a\u202eb\r\n") == "\\u001b[31m[red]a\\u202eb\\u000d\\u000a"
     assert drawable("e" + "\u0301" * 50) == "e\u0301\u0301"
     assert drawable("🇩🇪👍🏽1️⃣") == "··👍·1··"
+    assert drawable("हिन्दी ☰㉈\u3164") == "ह·न्द· ···"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_a_sparkline_goes_from_nothing_to_the_highest():
 )
 def test_a_state_has_a_shape_and_a_word(word, shown):
     assert state(word).text == shown
+    assert state(word, "base").text == shown.replace(" ", " base ")
 
 
 def test_numbers_have_the_digits_that_somebody_reads():
