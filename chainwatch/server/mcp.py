@@ -226,8 +226,8 @@ def _stopping() -> Problem:
 def accepting(request: web.Request) -> dict[str, str]:
     """
     Headers as the SDK wants them. A POST has to accept both media types; clients that mean to read a stream often name
-    that alone. One that names neither does not speak MCP. A body is JSON by now, whatever its type is called. A standing
-    stream has no ids, so there is nothing to resume by one, and the SDK must not try.
+    that alone. One that names neither does not speak MCP. A body is JSON by now, whatever its type is called. There are
+    no ids in a standing stream, so there is nothing to resume by one, and the SDK must not try.
     """
     if request.method != "POST":
         return {"Last-Event-ID": ""}
