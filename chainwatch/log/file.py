@@ -59,8 +59,11 @@ class Lock:
                 break
             os.close(descriptor)  # it was released, and so removed, between our open and our flock
         self._descriptor = descriptor
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(
+            OSError
+        ):  # it is held by `flock`; whose it is only people read, and a disk can be full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def _is_current(self, descriptor: int) -> bool:
         try:

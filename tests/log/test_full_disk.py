@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,19 @@ async def test_all_appends_of_a_commit_that_found_no_room_hear_of_it(opened, mad
     assert log.head == 25 * (4 - len(failed))
     [entry] = await log.append([made.block(1)])
     assert entry.sequence == log.head
+
+
+async def test_a_disk_without_a_byte_left_is_said_to_be_that_when_the_log_is_opened(opened, made, small_disk):
+    log = await opened(small_disk / "events.db")
+    await log.append([made.custom(1, 700)])
+    await log.close()
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("ab", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(512))
+    with pytest.raises(LogFull, match="no room left"):
+        await opened(small_disk / "events.db")
+    (small_disk / "ballast").unlink()
+    assert (await opened(small_disk / "events.db")).head == 1
 
 
 @pytest.mark.parametrize("limit", [90_000, 600_000, 2_000_000])
