@@ -22,7 +22,7 @@ from aiohttp import web
 
 from chainwatch import __version__
 from chainwatch.config import Settings, vocabulary
-from chainwatch.errors import ChainwatchError, ConfigError
+from chainwatch.errors import ChainwatchError, ConfigError, LogFull
 from chainwatch.filter import Vocabulary
 from chainwatch.following import Following
 from chainwatch.hangup import Hangups, Load
@@ -156,7 +156,11 @@ async def _listening(
     await runner.setup()
     watching = asyncio.create_task(keys.run(sessions.change), name="keys")
     try:
-        await context.webhooks.configure(_called(following, log))
+        called = _called(following, log)
+        try:
+            await context.webhooks.configure(called)
+        except LogFull:  # what is there goes on without room, and so do the streams
+            context.webhooks.take_up(called)
         site = web.TCPSite(runner, server.host, server.port, backlog=4096)
         try:
             await site.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -207,6 +208,26 @@ async def test_sighup_adds_changes_and_removes(tmp_path: Path, receiver: Receive
             await asyncio.sleep(0.02)
         assert SECRET not in daemon.stderr.read_text()
         assert "/hook" not in daemon.stderr.read_text()
+
+
+async def test_a_daemon_that_starts_on_a_full_disk_takes_new_webhooks_up_when_there_is_room(tmp_path: Path, receiver):
+    async with Daemon(tmp_path) as daemon:
+        await publish(daemon, range(1))
+        assert await daemon.stop() == 0
+        shops = [of_config(tmp_path, receiver, since="earliest") | {"name": f"shop{number}"} for number in range(60)]
+        daemon.configure(server={}, webhooks=shops)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # no file grows beyond that
+        try:
+            await daemon.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        there = (await daemon.get("/webhooks"))["webhooks"]
+        assert 0 < len(there) < 60
+        assert (await daemon.history())[0]["data"] == {"number": 0}
+        assert daemon.process is not None
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+        await receiver.until(lambda: len(receiver.came) == 60, seconds=60)
 
 
 async def test_the_configuration_is_checked_before_anything_starts(tmp_path: Path, receiver: Receiver):

@@ -239,11 +239,14 @@ class Webhooks:
 
     async def _take_up(self, purposes: Configured) -> None:
         """As soon as the log takes it: nobody reads the same configuration again for that."""
+        said = False
         while purposes is self._configured:
             try:
                 await self.configure(purposes)
             except LogError as error:
-                _log.error("webhooks of the configuration wait for the log", problem=error.what)
+                if not said:
+                    _log.error("webhooks of the configuration wait for the log", problem=error.what)
+                said = True
                 await asyncio.sleep(courier.AGAIN)
             else:
                 return
