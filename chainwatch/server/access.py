@@ -83,6 +83,11 @@ class Access:
         key = self._ring.get(principal.id)
         return key == principal.key and (key.expires is None or key.expires > self._clock() * 1000)
 
+    def stands(self, name: str) -> bool:
+        """Whether anybody can come with the key of that id; without one, where it is empty."""
+        key = self._ring.get(name)
+        return not self.closed if key is None else self.holds(Principal(key))
+
     def next_expiry(self) -> float | None:
         """Unix seconds at which the next key expires; None where none will."""
         now = self._clock() * 1000

@@ -16,6 +16,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final, cast
 
+import structlog
 from aiohttp import web
 
 from chainwatch.server import asking, occurrences, posted
@@ -37,6 +38,7 @@ SESSIONS: Final = 1000
 
 _SESSION: Final = "mcp-session-id"
 _BOTH: Final = "application/json, text/event-stream"
+_log = structlog.get_logger("chainwatch.server")
 
 
 class Agents:
@@ -44,7 +46,9 @@ class Agents:
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._news = asyncio.Event()  # keys have come or ended, or all of this ends
+        app[CONTEXT].sessions.listen(self._news.set)
         self._ready: asyncio.Future[Bridge] | None = None
         self._bridge: Bridge | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -57,7 +61,7 @@ class Agents:
     @property
     def stopping(self) -> bool:
         """Nobody is served any more."""
-        return self._stop.is_set()
+        return self._stopping
 
     async def bridge(self) -> Bridge:
         """The way to the SDK's application, which is there from now on."""
@@ -90,7 +94,13 @@ class Agents:
         async with manager.run():
             self._bridge = Bridge(manager.handle_request)
             ready.set_result(self._bridge)
-            await self._stop.wait()
+            while not self._stopping:
+                await self._news.wait()
+                self._news.clear()
+                try:
+                    await self.tidy()
+                except Exception:  # noqa: BLE001 - one session's trouble; the others are served on
+                    _log.exception("a session could not be ended")
             await agents.watches.close()
             await self._bridge.close()
             # A session that is ended has nobody to write to; one that is cancelled tries to for a second.
@@ -106,9 +116,12 @@ class Agents:
         asyncio.get_running_loop().call_soon(self._watches.listened, session)
 
     async def tidy(self) -> None:
-        """End sessions where there are too many."""
-        while not self.stopping and (session := self.book.too_many()) is not None:
+        """End sessions whose keys have ended, and others where there are too many."""
+        while not self.stopping and (session := self.book.any(self._over) or self.book.too_many()) is not None:
             await self._end(session)
+
+    def _over(self, key: str) -> bool:
+        return not self._app[CONTEXT].sessions.access.stands(key)
 
     async def _end(self, session: Session) -> None:
         """As its own client would. One that is not there any more is as good."""
@@ -137,7 +150,8 @@ class Agents:
 
     async def close(self) -> None:
         """End everything."""
-        self._stop.set()
+        self._stopping = True
+        self._news.set()
         self.disconnect()
         if self._keeper is not None:
             await asyncio.gather(self._keeper, return_exceptions=True)

@@ -9,6 +9,7 @@ client is told that it is not there any more, and begins another one (that is th
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -67,6 +68,6 @@ class Book:
                     return Session(key, name)
         return None
 
-    def any(self) -> Session | None:
-        """One of them, while there are any."""
-        return next((Session(key, name) for key, known in self._of.items() for name in known), None)
+    def any(self, whose: Callable[[str], bool] = lambda _: True) -> Session | None:
+        """One of them, or of those keys, while there are any."""
+        return next((Session(key, name) for key, known in self._of.items() if whose(key) for name in known), None)

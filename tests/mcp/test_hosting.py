@@ -157,6 +157,31 @@ async def test_beyond_so_many_sessions_the_idlest_of_whoever_has_most_is_ended(s
     assert (len(house.runner.app[AGENTS].book), stream.ended) == (3, False)
 
 
+@pytest.mark.parametrize("after", ["revoked", "expired"])
+async def test_the_sessions_of_a_key_end_with_it_and_take_no_memory(serve, after):
+    mine, other = key("mine"), key("other")
+    house = await serve(ring=Keyring([mine, other]))
+    agents = house.runner.app[AGENTS]
+    for _ in range(3):
+        await begin(house, holding(mine))
+    theirs = await begin(house, holding(other))
+    known = agents._manager._server_instances
+    assert (len(known), len(agents.book)) == (4, 4)
+    if after == "expired":
+        house.context.sessions.access._clock = lambda: 2**40
+    house.context.sessions.change(Keyring([other] if after == "revoked" else [key("mine", expires=1), other]))
+    await house.until(lambda: (len(known), len(agents.book)) == (1, 1))
+    assert (await post(house, message("ping"), theirs | holding(other))).status == 200
+
+
+async def test_the_sessions_of_nobody_end_where_a_key_is_needed_from_now_on(house):
+    session = await begin(house)
+    known = house.runner.app[AGENTS]._manager._server_instances
+    house.context.sessions.change(Keyring([key("first")]))
+    await house.until(lambda: not known)
+    assert (await post(house, message("ping"), session | holding(key("first")))).status == 404
+
+
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
 async def test_sessions_that_are_opened_and_dropped_leave_nothing(serve, monkeypatch, count):
     monkeypatch.setattr(mcp, "IDLE", 1.0)
