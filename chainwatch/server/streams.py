@@ -20,7 +20,7 @@ from chainwatch.server.context import CONTEXT, Context
 from chainwatch.server.limits import Full, Seat, retry_after
 from chainwatch.server.parameters import Asked
 from chainwatch.server.problem import Problem
-from chainwatch.server.takeover import take
+from chainwatch.server.takeover import Head, take
 from chainwatch.stream.begin import NOW, Begin, begin, resume
 from chainwatch.stream.stream import Stream
 
@@ -78,19 +78,19 @@ async def answer(
     if (full := seat.ask(asked.wanted.where)) is not None:
         seat.leave()
         return _no_room(asked, full, comes_back=comes_back)
-    taken = False
+    head = None
     try:
         response, stream, first = await _prepare(request, context, asked, seat, over)
         # From here on nothing is waited for: the handler returns, and aiohttp is done with this connection.
-        taken = take(request, stream)
+        head = take(request, stream)
     finally:
-        if not taken:
+        if head is None:
             seat.forget(asked.wanted.where)
             seat.leave()
-    if taken:
+    if head is not None:
         if begun is not None:
             begun(stream)
-        context.hub.open(stream, first, duration=asked.duration)
+        context.hub.open(stream, first, head=head, duration=asked.duration)
         if (age := context.settings().max_connection_age) is not None:
             # Those that came together, after a restart, shall not all go together.
             context.hub.watch.rotate(stream, age * random.uniform(0.9, 1.1))  # noqa: S311 - jitter is no secret
@@ -145,7 +145,7 @@ def _no_room(asked: Asked, full: Full, *, comes_back: bool) -> web.Response:
 async def _prepare(
     request: web.Request, context: Context, asked: Asked, seat: Seat, over: Callable[[Stream], None]
 ) -> tuple[web.StreamResponse, Stream, bytes]:
-    """The response with its head sent, the stream, and what it begins with."""
+    """The response with its head made, the stream, and what it begins with."""
     if asked.start.last is None or asked.start.resume:
         start = await begin(context.log, asked.start, asked.wanted)
     else:  # looking for the newest of what is rare takes a while
@@ -156,7 +156,7 @@ async def _prepare(
     # In one step with the decision where the stream begins: what is committed from here on, the stream itself tells.
     present = context.present.frames(asked.wanted, named=asked.named)[: asked.limit] if asked.start == NOW else []
     coding = encoding.for_request(request, context.settings().compression)
-    response = web.StreamResponse(headers=HEADERS | encoding.headers(coding))
+    response = Head(headers=HEADERS | encoding.headers(coding))
     response.force_close()  # a stream is the last thing on its connection
     await response.prepare(request)
     stream = Stream(

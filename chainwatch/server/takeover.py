@@ -1,5 +1,5 @@
 """
-A connection changes hands: aiohttp reads the request and writes the head of the answer, then the stream has the socket.
+A connection changes hands: aiohttp reads the request and makes the head of the answer, then the stream has the socket.
 
 aiohttp keeps a protocol, a task, a request, a parser and their buffers for every connection: 11 KiB, and objects by the
 dozen for the garbage collector to walk. A stream needs none of them. So its transport gets the stream as its protocol,
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http import StreamWriter
 
 from chainwatch.server.edge import Handler
 from chainwatch.stream import kernel
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
     from chainwatch.stream.stream import Stream
 
 
-def take(request: web.Request, stream: Stream | Connection) -> bool:
+class Head(web.StreamResponse):
+    """An answer whose head is not written when it is prepared: `take` gives it."""
+
+    _send_headers_immediately = False
+
+
+def take(request: web.Request, stream: Stream | Connection) -> bytes | None:
     """
     Give `stream` the connection of `request`, whose response was prepared and whose handler must return without another
-    await. False where the client is gone already.
+    await. The head that is still to be written; None where the client is gone already.
     """
     protocol = request.protocol
     transport = protocol.transport
     if transport is None or transport.is_closing() or (isinstance(protocol, Handler) and protocol.ended):
-        return False
+        return None
     stream.transport = transport
     stream.paused = protocol.writing_paused
     transport.set_protocol(stream)
@@ -41,4 +48,12 @@ def take(request: web.Request, stream: Stream | Connection) -> bool:
     transport.resume_reading()
     protocol.transport = None
     protocol.connection_lost(None)
-    return True
+    return _held_back(request)
+
+
+def _held_back(request: web.Request) -> bytes:
+    writer = request.writer
+    if not isinstance(writer, StreamWriter):
+        return b""
+    head, writer._headers_buf = writer._headers_buf, None  # noqa: SLF001
+    return head or b""

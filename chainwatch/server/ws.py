@@ -47,7 +47,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         protocol = ServerProtocol(state=State.OPEN, max_size=LARGEST, logger=_quiet)
         peer, address = asking.peer(request), asking.address(request)
         connection = Connection(sockets, protocol, principal, peer=peer, address=address)
-        if take(request, connection):
+        if take(request, connection) is not None:
             stack.enter_context(context.sessions.open(principal, connection.revoked))
             connection.open(stack.pop_all(), early.data)
             if context.hub.closing:  # it was let in just before

@@ -103,10 +103,10 @@ class Hub:
 
     # --- streams come and go --------------------------------------------------------------------------------------
 
-    def open(self, stream: Stream, first: bytes, *, duration: float | None = None) -> None:
+    def open(self, stream: Stream, first: bytes, *, head: bytes = b"", duration: float | None = None) -> None:
         """
-        Begin: `first` (connect, a gap where there is one, the present state where it was asked for), then the log from
-        the stream's cursor on.
+        Begin: the `head` of the answer and `first` (connect, a gap where there is one, the present state where it was
+        asked for) in one write, then the log from the stream's cursor on.
         """
         now = self._loop.time()
         stream.opened = stream.touched = stream.stalled = now
@@ -114,7 +114,8 @@ class Hub:
         stream.deadline = None if duration is None else now + duration
         self.streams[stream.id] = stream
         self.watch.put(stream, now)
-        self.write(stream, *wire.told(first, stream.form, first=True))
+        begin = wire.told(first, stream.form, first=True)
+        self.write(stream, head + begin.wire, begin.tally)
         if self.closing:  # it was let in just before
             self.finish(stream, "shutdown")
         elif stream.remaining == 0:

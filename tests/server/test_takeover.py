@@ -37,6 +37,20 @@ async def test_aiohttp_lets_the_request_and_its_own_protocol_go(serve, monkeypat
     assert not [thing for thing in gc.get_objects() if isinstance(thing, RequestHandler) and thing not in others]
 
 
+async def test_the_head_goes_out_with_the_first_event_in_one_write(house):
+    """A write to a socket is a good part of what a connect costs."""
+    request = f"GET /events HTTP/{{}}\r\nHost: localhost:{house.port}\r\n\r\n"
+    for version in ("1.1", "1.0"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(request.format(version).encode())
+        first = await reader.read(65_536)
+        assert first.startswith(b"HTTP/1.1 200" if version == "1.1" else b"HTTP/1.0 200"), first
+        assert b"\r\n\r\n" in first
+        assert b"event: connect\n" in first
+        assert first.count(b"HTTP/") == 1
+        writer.close()
+
+
 async def test_a_stream_leaves_no_task(house):
     before = len(asyncio.all_tasks())
     answers = [await house.stream() for _ in range(20)]
