@@ -151,7 +151,8 @@ def test_custom_types_webhooks_and_keys_of_this_machine_are_known(home, capsys):
     log.close()
     assert words("send", "") == ["deploy"]
     assert words("tail", "-t", "d") == ["deploy"]
-    assert words("webhooks", "remove", "") == ["shop", "till"]
+    for command in ("show", "test", "resume", "redeliver", "discard", "remove"):
+        assert words("webhooks", command, "") == ["shop", "till"]
     assert run(["keys", "create", "phone", "--log", str(state / "events.db"), "--config", "/dev/null"]) == 0
     assert words("keys", "revoke", "") == ["phone"]
     capsys.readouterr()

@@ -297,6 +297,20 @@ async def lists_webhooks(me: Newcomer, command: str) -> None:
     assert re.search(r"^shop +unverified .*https://shop\.example\.com/", told, re.MULTILINE)
 
 
+async def shows_a_webhook(me: Newcomer, command: str) -> None:
+    told = (await me.good(command)).out
+    assert told.startswith("shop: unverified\n")
+    assert re.search(r"^  receiver +https://shop\.example\.com/…$", told, re.MULTILINE)
+
+
+async def sends_dead_letters_again(me: Newcomer, command: str) -> None:
+    assert (await me.good(command)).out == "0 accepted, 0 left\n"
+
+
+async def resumes_a_webhook(me: Newcomer, command: str) -> None:
+    assert "shop is unverified" in (await me.good(command)).err
+
+
 async def makes_a_key(me: Newcomer, command: str) -> None:
     await asyncio.wait([*me.waiting.values(), *me.following.values()])  # the last ones that get in without it
     me.words["cw_…"] = KEY.fullmatch((await me.good(command)).out.strip())[0]
@@ -393,6 +407,9 @@ HOW: dict[str, Check | Listening | str] = {
     "chainwatch webhooks add shop https://shop.example.com/hook --type wallet_incoming": adds_a_webhook,
     "chainwatch webhooks test shop": asks_a_webhook,
     "chainwatch webhooks list": lists_webhooks,
+    "chainwatch webhooks show shop": shows_a_webhook,
+    "chainwatch webhooks redeliver shop": sends_dead_letters_again,
+    "chainwatch webhooks resume shop": resumes_a_webhook,
     "chainwatch keys create phone --types wallet --chains ethereum --expires 90d": makes_a_key,
     "chainwatch tail --key cw_…": listens_with_the_key,
     "chainwatch keys list": lists_keys,

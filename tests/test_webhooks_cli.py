@@ -22,9 +22,10 @@ from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fix
 from webhooks.receiver import SECRET, Delivery, Receiver, says, well
 
 from chainwatch.cli import run
-from chainwatch.cli.webhooks import FAULTS, PAUSES, table
+from chainwatch.cli.deliveries import FAULTS, PAUSES, standing, table
 from chainwatch.config import load
 from chainwatch.errors import ConfigError
+from chainwatch.webhooks import delivery
 from chainwatch.webhooks.delivery import Fault, Pause
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -88,6 +89,53 @@ async def test_a_secret_of_ones_own_is_not_repeated(command, receiver: Receiver,
     receiver.came[0].verify(SECRET)
 
 
+async def test_dead_letters_are_shown_sent_again_and_discarded(
+    command, house, receiver: Receiver, trusted, monkeypatch
+):
+    for name, value in {"GIVE_UP": 0, "TRIES": 1, "PROBATION": 0, "PROBES": 1}.items():
+        monkeypatch.setattr(delivery, name, value)
+    assert (await command("add", "shop", receiver.url, "--type", "token_transfer"))[0] == 0
+    code, out, err = await command("show", "shop")
+    assert (code, out.splitlines()[0], err) == (0, "shop: live", "")
+    receiver.behave = says(422)
+    first, second = houses.transfer(1), houses.transfer(2)
+    await house.tell(first, second)
+    hook = house.context.webhooks.get("", "shop")
+    await house.until(lambda: hook.status == "paused")
+    code, out, err = await command("show", "shop")
+    lines = out.splitlines()
+    assert (code, lines[0]) == (0, "shop: paused")
+    assert "it took nothing for days" in lines[1]
+    assert "it refuses (422); 1 attempt since" in lines[2]
+    assert lines[-1].split()[1:] == ["token_transfer", first.id, "it", "refuses", "(422)", *lines[-1].split()[6:]]
+    assert "/hook?" not in out
+    assert "chainwatch webhooks redeliver shop" in err
+    assert "chainwatch webhooks test shop" in err
+    told = json.loads((await command("show", "shop", "--json"))[1])
+    assert told["webhook"]["state"] == "paused"
+    assert [letter["event"]["id"] for letter in told["dead_letters"]] == [first.id]
+    code, out, err = await command("redeliver", "shop")
+    assert (code, out, "it refuses (422)" in err) == (1, "0 accepted, 1 left\n", True)
+    receiver.behave = well
+    receiver.came.clear()
+    assert (await command("redeliver", "shop"))[:2] == (0, "1 accepted, 0 left\n")
+    assert [event["data"]["number"] for event in await receiver.events(2)] == [1, 2]  # the pause is over, too
+    assert (await command("redeliver", "shop"))[:2] == (0, "0 accepted, 0 left\n")
+    receiver.behave = says(422)
+    await house.tell(houses.transfer(3), houses.transfer(4))
+    await house.until(lambda: hook.status == "paused" and hook.letters == 1)
+    assert (await command("discard", "shop"))[0] == 0
+    assert "dead letters  0" in (await command("show", "shop"))[1]
+    receiver.behave = well
+    code, out, err = await command("resume", "shop")
+    assert (code, out) == (0, "")
+    assert "shop is live" in err
+    await receiver.until(lambda: any(one.id == houses.transfer(4).id for one in receiver.came))
+    for name in ("show", "resume", "redeliver", "discard"):
+        code, _, err = await command(name, "shob")
+        assert (code, "did you mean 'shop'?" in err) == (1, True), name
+
+
 async def test_what_a_daemon_refuses_is_said_in_its_words(command):
     code, out, err = await command("add", "shop", "https://127.0.0.1/")
     assert (code, out) == (2, "")
@@ -106,7 +154,11 @@ def test_every_word_of_a_fault_has_words_for_people():
 def test_no_text_of_a_daemon_moves_the_cursor_of_a_terminal():
     hostile = "\x1b[2J\u202e"
     told = dict.fromkeys(("webhook", "state", "lag", "accepted", "dead_letters", "reason", "url"), hostile)
-    assert all(line.isprintable() for line in table([told | {"failing": {"fault": hostile}}]).splitlines())
+    told["failing"] = {"fault": hostile, "since": hostile, "next": hostile, "attempts": hostile}
+    assert all(line.isprintable() for line in table([told]).splitlines())
+    letter = told["failing"] | {"given_up": hostile, "event": {"type": hostile, "id": hostile}}
+    told |= {"webhook": hostile, "parameters": {hostile: [hostile]}, "cursor": hostile, "accepted_at": hostile}
+    assert all(line.isprintable() for line in standing(told, [letter, {}]).splitlines())
 
 
 # --- the daemon ---

@@ -48,7 +48,8 @@ class Names:
         yield from (Candidate(kind, "custom") for kind in kinds if kind not in PAYLOADS)
 
     def webhooks(self) -> Iterator[Candidate]:
-        """Those that clients made, of every key: it is the daemon that knows whose is whose."""
+        """Those of the configuration, and that clients made, of every key: the daemon knows whose is whose."""
+        yield from (Candidate(one["name"], "configured") for one in self._tables("webhooks", "name"))
         kept = self._logged("SELECT key FROM state WHERE key >= 'webhook/' AND key < 'webhook0' ORDER BY key")
         yield from (Candidate(key.rpartition("/")[2]) for key in kept)
 
@@ -126,7 +127,10 @@ _MEANT: Final[Mapping[str, Callable[[Names], Iterable[Candidate]]]] = {
     "send TYPE": Names.custom,
     "serve ADDRESS": nothing,
     "config show ADDRESS": nothing,
-    **dict.fromkeys(("webhooks remove NAME", "webhooks test NAME"), Names.webhooks),
+    **{
+        f"webhooks {command} NAME": Names.webhooks
+        for command in ("show", "test", "resume", "redeliver", "discard", "remove")
+    },
 }
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from chainwatch.cli import Frame, Group, need_command
+from chainwatch.cli.deliveries import fault, standing, table
 from chainwatch.cli.options import (
     HERE,
     Addresses,
@@ -33,32 +33,12 @@ from chainwatch.cli.options import (
 from chainwatch.cli.output import descriptor
 from chainwatch.cli.printer import Notes
 from chainwatch.errors import ChainwatchError, UsageError
-from chainwatch.text import printable, redact_url
+from chainwatch.text import printable
 
 webhooks = typer.Typer(cls=Group, rich_markup_mode=None, add_completion=False)
 
 _LONGEST: Final = 4096  # bytes of a file with a secret
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="What the webhook is called.")]
-
-FAULTS: Final = {
-    "unreachable": "it cannot be reached, or its name is not known",
-    "connection_refused": "nobody listens there",
-    "timeout": "it does not answer in time",
-    "tls_error": "no secure connection: its certificate is not for that name, or from nobody who is trusted",
-    "address_refused": "its name means an address that is not public, or none",
-    "http_3xx": "it redirects, and that is not followed",
-    "http_4xx": "it refuses",
-    "http_5xx": "it fails",
-    "bad_answer": "its answer broke off, or is no HTTP",
-    "challenge_failed": "it does not repeat the challenge that it was sent",
-}
-"""What the daemon says of a receiver, for people."""
-PAUSES: Final = {
-    "gone": "it said 410 Gone",
-    "failing": "it took nothing for days",
-    "unverified": "it answered no challenge",
-    "full": "it has as many dead letters as are kept",
-}
 
 
 @webhooks.callback(invoke_without_command=True)
@@ -117,7 +97,7 @@ def add(
         notes.say("this is the secret of its signatures, and is shown once")
     failing = told.get("failing")
     if told.get("state") == "unverified" and isinstance(failing, dict):
-        notes.say(f"{name} gets nothing yet: {_fault(failing)}")
+        notes.say(f"{name} gets nothing yet: {fault(failing)}")
         notes.say(f"it is asked a few times more; `chainwatch webhooks test {name}` asks it now")
     else:
         notes.say(f"{name} is {printable(str(told.get('state')))}, from {printable(str(told.get('cursor')))} on")
@@ -148,6 +128,98 @@ def list_(
         Notes(frame.verbosity).say("there are no webhooks; `chainwatch webhooks add NAME URL` adds one")
 
 
+@webhooks.command("show", epilog="Example: chainwatch webhooks show shop --json | jq .dead_letters")
+def show(
+    ctx: typer.Context,
+    name: _Name,
+    json: Annotated[
+        bool, typer.Option("--json", help="As a JSON object: the webhook, and its dead letters with their events.")
+    ] = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
+    """
+    Show how a webhook stands.
+
+    That is what it waits for and why, how far it is, and its dead letters: the events that its receiver did not take
+    for three days.
+    """
+    descriptor()
+
+    import msgspec
+
+    from chainwatch.client import webhooks as client
+
+    with showing(key):
+        told, letters = asyncio.run(client.show(url, name, key=key))
+    if json:
+        whole = {"webhook": told, "dead_letters": letters}
+        print(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
+        return
+    print(standing(told, letters))
+    frame: Frame = ctx.obj or Frame()
+    notes = Notes(frame.verbosity)
+    if letters:
+        notes.say(f"`chainwatch webhooks redeliver {name}` sends them again, `discard {name}` forgets them")
+    if told.get("state") == "paused":
+        notes.say(
+            f"`chainwatch webhooks test {name}` goes on with it if it is accepted, `resume {name}` without asking"
+        )
+
+
+@webhooks.command("resume", epilog="Example: chainwatch webhooks resume shop")
+def resume(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None) -> None:
+    """
+    Go on with a webhook that is paused, without a test; one that waits for its next attempt makes it now.
+
+    It goes on behind what was accepted, or given up: nothing in between is left out.
+    """
+    descriptor()
+    from chainwatch.client import webhooks as client
+
+    with showing(key):
+        told = asyncio.run(client.resume(url, name, key=key))
+    frame: Frame = ctx.obj or Frame()
+    Notes(frame.verbosity).say(
+        f"{name} is {printable(str(told.get('state')))}, from {printable(str(told.get('cursor')))} on"
+    )
+
+
+@webhooks.command("redeliver", epilog="Example: chainwatch webhooks redeliver shop")
+def redeliver(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None) -> None:
+    """
+    Send the dead letters of a webhook again, oldest first; 1 where one was not accepted.
+
+    What is accepted is no dead letter any more, and a webhook that was paused goes on. Behind one that is not accepted
+    none is sent, and all of those stay.
+    """
+    descriptor()
+    from chainwatch.client import webhooks as client
+
+    accepted = 0
+    with showing(key):
+        while True:  # a request takes a few seconds of them
+            told = asyncio.run(client.redeliver(url, name, key=key))
+            accepted += int(told["accepted"])
+            if told.get("fault") is not None or not told["accepted"] or not told["left"]:
+                break
+    print(f"{accepted} accepted, {int(told['left'])} left")
+    if told.get("fault") is not None:
+        raise ChainwatchError(f"the receiver of {name} did not accept", why=fault(told))
+    if told["left"]:
+        frame: Frame = ctx.obj or Frame()
+        Notes(frame.verbosity).say("what is left was told to a key that could see more, and is not sent")
+
+
+@webhooks.command("discard", epilog="Example: chainwatch webhooks discard shop")
+def discard(name: _Name, url: Url = HERE, key: Key = None) -> None:
+    """Forget the dead letters of a webhook: somebody has seen to them."""
+    from chainwatch.client import webhooks as client
+
+    with showing(key):
+        asyncio.run(client.discard(url, name, key=key))
+
+
 @webhooks.command("remove", epilog="Example: chainwatch webhooks remove shop")
 def remove(name: _Name, url: Url = HERE, key: Key = None) -> None:
     """Remove a webhook: its place in the log and its dead letters are forgotten."""
@@ -170,32 +242,8 @@ def try_out(name: _Name, url: Url = HERE, key: Key = None) -> None:
     with showing(key):
         told = asyncio.run(client.test(url, name, key=key))
     if not told.get("accepted"):
-        raise ChainwatchError(f"the receiver of {name} did not accept", why=_fault(told))
+        raise ChainwatchError(f"the receiver of {name} did not accept", why=fault(told))
     print(f"accepted: {printable(str(told.get('status')))} within {printable(str(told.get('milliseconds')))} ms")
-
-
-def table(found: Sequence[dict[str, Any]]) -> str:
-    """The webhooks for people: a line each, below a line of titles."""
-    rows = [["NAME", "STATE", "BEHIND", "ACCEPTED", "DEAD", "RECEIVER", "WHY"]]
-    for one in found:
-        failing, reason = one.get("failing"), one.get("reason")
-        why = PAUSES.get(str(reason), str(reason)) if reason else ""
-        if isinstance(failing, dict):
-            why = f"{why}; {_fault(failing)}" if why else _fault(failing)
-        cells = [one.get(name) for name in ("webhook", "state", "lag", "accepted", "dead_letters")]
-        rows.append(
-            [*(printable(str(cell), 64) for cell in cells), redact_url(str(one.get("url"))), printable(why, 200)]
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _fault(told: dict[str, Any]) -> str:
-    """Why a request was not accepted."""
-    fault, status = str(told.get("fault")), told.get("status")
-    return printable(FAULTS.get(fault, fault), 200) + (f" ({status})" if isinstance(status, int) else "")
 
 
 def _secret(path: Path) -> str:

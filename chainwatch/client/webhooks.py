@@ -40,6 +40,28 @@ async def listed(url: str, *, key: str | None) -> list[Told]:
     return found
 
 
+async def show(url: str, name: str, *, key: str | None) -> tuple[Told, list[Told]]:
+    """How it stands, and its dead letters, oldest first: each with its `event`."""
+    told = await _ask(url, "GET", _path(name), key)
+    letters: list[Told] = (await _ask(url, "GET", f"{_path(name)}/dead-letters", key)).get("dead_letters", [])
+    return told, letters
+
+
+async def resume(url: str, name: str, *, key: str | None) -> Told:
+    """End its pause; the next attempt is made now."""
+    return await _ask(url, "POST", f"{_path(name)}/resume", key)
+
+
+async def redeliver(url: str, name: str, *, key: str | None) -> Told:
+    """Have dead letters sent again for a few seconds: `accepted`, `left`, `fault`, `status`, `webhook`."""
+    return await _ask(url, "POST", f"{_path(name)}/dead-letters", key)
+
+
+async def discard(url: str, name: str, *, key: str | None) -> None:
+    """Forget its dead letters."""
+    await _ask(url, "DELETE", f"{_path(name)}/dead-letters", key)
+
+
 async def remove(url: str, name: str, *, key: str | None) -> None:
     """Forget it."""
     await _ask(url, "DELETE", _path(name), key)

@@ -1,5 +1,5 @@
 """
-Webhooks by HTTP: `/webhooks`, `/webhooks/{webhook}`, its `/test` and its `/dead-letters`.
+Webhooks by HTTP: `/webhooks`, `/webhooks/{webhook}`, its `/test`, its `/resume` and its `/dead-letters`.
 
 They are to a client what agents are, with an address instead of a connection: a name of one's own, a filter, a cursor.
 Another key's webhook is not there. What the configuration names belongs to the operator: keys that may `admin` see it
@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 
 from chainwatch.errors import UsageError
-from chainwatch.event import rfc3339
+from chainwatch.event import decode, interest, rfc3339
 from chainwatch.filter import PARAMETERS
 from chainwatch.log import Cursor, parse_cursor
 from chainwatch.server import durable, parameters, posted
@@ -112,11 +112,28 @@ async def test(request: web.Request) -> web.Response:
     return _json({**told, "milliseconds": reply.milliseconds, "webhook": _about(request, hook)})
 
 
-async def dead_letters(request: web.Request) -> web.Response:
-    """`GET /webhooks/{webhook}/dead-letters`: the events that were given up, oldest first, and why."""
+async def resume(request: web.Request) -> web.Response:
+    """`POST /webhooks/{webhook}/resume`: end its pause, and make the next attempt now, without a test."""
     posted.nothing_asked(request)
-    log = request.app[CONTEXT].log
-    letters = await request.app[CONTEXT].webhooks.letters(_hook(request))
+    hook = _hook(request)
+    with durably(), _refusals():
+        await request.app[CONTEXT].webhooks.wake(hook)
+    return _json(_about(request, hook))
+
+
+async def dead_letters(request: web.Request) -> web.Response:
+    """
+    `GET /webhooks/{webhook}/dead-letters`: the events that were given up, oldest first, and why; of those the ones that
+    the asker may see now.
+    """
+    posted.nothing_asked(request)
+    context, principal = request.app[CONTEXT], request[PRINCIPAL]
+    log, vocabulary = context.log, context.vocabulary()
+    letters = [
+        letter
+        for letter in await context.webhooks.letters(_hook(request))
+        if principal.sees(interest(decode(bytes(letter.event))), vocabulary)
+    ]
     told = [
         {
             "cursor": str(Cursor(log.identity, letter.sequence)),
@@ -130,6 +147,19 @@ async def dead_letters(request: web.Request) -> web.Response:
         for letter in letters
     ]
     return _json({"dead_letters": told})
+
+
+async def redeliver(request: web.Request) -> web.Response:
+    """
+    `POST /webhooks/{webhook}/dead-letters`: send them again, oldest first, for a few seconds; what is accepted is no
+    dead letter any more. 200 whatever came of it: behind one that is not accepted none is sent.
+    """
+    posted.nothing_asked(request)
+    hook = _hook(request)
+    with durably(), _refusals():
+        sent = await request.app[CONTEXT].webhooks.redeliver(hook)
+    why = {"fault": sent.fault and sent.fault.fault, "status": sent.fault and sent.fault.status}
+    return _json({"accepted": sent.accepted, "left": hook.letters, **why, "webhook": _about(request, hook)})
 
 
 async def forget_dead_letters(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ import msgspec
 
 from chainwatch.text import printable
 from chainwatch.webhooks import Webhook
-from chainwatch.webhooks.courier import Form
+from chainwatch.webhooks.means import Form
 
 NAME: Final = "mcp"
 """What webhooks call the form that is here."""

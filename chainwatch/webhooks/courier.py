@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Literal, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import structlog
@@ -23,28 +22,17 @@ from chainwatch.event import rfc3339
 from chainwatch.filter import Filter
 from chainwatch.log import Cursor, parse_cursor
 from chainwatch.stream.begin import Gap
-from chainwatch.stream.follow import Follower, Followers, Given, State
+from chainwatch.stream.follow import Follower, Given, State
 from chainwatch.stream.wire import Piece
 from chainwatch.webhooks import kept, signing, target
-from chainwatch.webhooks.caller import Caller, chance
+from chainwatch.webhooks.caller import chance
 from chainwatch.webhooks.delivery import ACCEPTED, LONGEST_WISH, Outcome, Reply, decide, decide_challenge
 from chainwatch.webhooks.kept import Letter, Standing
-from chainwatch.webhooks.register import Register, Webhook
-from chainwatch.webhooks.room import Room
+from chainwatch.webhooks.means import Means
+from chainwatch.webhooks.register import Webhook
 
 AGAIN: Final = 5.0
 """Seconds until the log is asked again, where it cannot be read or written."""
-
-
-class Form(NamedTuple):
-    """Another way to deliver than the event as it is."""
-
-    body: Callable[[Webhook, bytes, str], bytes]
-    """Of this webhook, the JSON of an event, and the cursor before it, all up to which is done."""
-    refusals: frozenset[int] = frozenset()
-    """Statuses by which a receiver refuses that one event for good, and goes on."""
-    ended: Callable[[str], bytes] | None = None
-    """What its receiver is told, once, where its owner may not have it any more, and why: then it is forgotten."""
 
 
 Kind = Literal["verification", "test", "gap"]
@@ -53,25 +41,6 @@ Kind = Literal["verification", "test", "gap"]
 _GAP: Final = "gap"
 
 _log = structlog.get_logger("chainwatch.webhooks")
-
-
-class Means(Protocol):
-    """What all couriers share."""
-
-    register: Register
-    followers: Followers
-    counts: Counter[str]
-    room: Room
-
-    @property
-    def caller(self) -> Caller: ...
-
-    @property
-    def forms(self) -> Mapping[str, Form]: ...
-
-    @property
-    def now(self) -> Callable[[], int]:
-        """Unix milliseconds."""
 
 
 class _Message(NamedTuple):
@@ -223,28 +192,30 @@ class Courier:
                 yield _Message(f"msg_gap_{given.resumed_at}", gap_body(given), resumed.sequence)
             return
         frames = given.wire.split(b"\n\n")[:-1] if given is not None else []
-        form = self._means.forms.get(self.webhook.purpose.form)
         for place, frame in enumerate(frames, start=1):
             head, _, event = frame.partition(b"\ndata: ")
             sequence = given.last if place == len(frames) and given is not None else int(head[head.rindex(b"-") + 1 :])
-            before = str(Cursor(self._means.followers.log.identity, self.webhook.standing.sequence))
-            body = event if form is None else form.body(self.webhook, event, before)
-            yield _Message(_id_of(event), body, sequence, event)
+            yield _Message(_id_of(event), self._body(event), sequence, event)
+
+    def _body(self, event: bytes) -> bytes:
+        """What is sent of the JSON of an event."""
+        form = self._means.forms.get(self.webhook.purpose.form)
+        before = str(Cursor(self._means.followers.log.identity, self.webhook.standing.sequence))
+        return event if form is None else form.body(self.webhook, event, before)
 
     # --- one request --------------------------------------------------------------------------------------------------
 
     async def _deliver(self, message: _Message) -> bool:
         """Whether it was accepted, or given up, and the cursor is behind it."""
-        webhook, standing, means = self.webhook, self.webhook.standing, self._means
+        standing, means = self.webhook.standing, self._means
         before, after_dead = standing.trouble, standing.after_dead
         reply = await self.post(message.id, message.body, attempt=before.run if before else 0)
         now = means.now()
         # A gap grows while nobody takes it, and is the same one.
         of = _GAP if message.event is None else message.id
         outcome = decide(reply, before, of=of, now=now, chance=chance(), after_dead=after_dead)
-        form = means.forms.get(webhook.purpose.form)
-        if refused := form is not None and reply.status in form.refusals:
-            outcome = Outcome("dead")  # no letter: the receiver has said that it wants no more of it
+        if refused := self.refused(reply):
+            outcome = Outcome("dead")  # and no letter
         elif outcome.next == "dead" and message.event is not None and self._full(message.event):
             outcome = Outcome("pause", outcome.trouble, "full")
         means.counts["accepted" if outcome is ACCEPTED else "failed"] += 1
@@ -317,6 +288,18 @@ class Courier:
         if challenge is not None:
             told["challenge"] = challenge
         return await self.post(message, msgspec.json.encode(told), challenge=challenge)
+
+    async def repeat(self, letter: Letter) -> Reply:
+        """Send what was given up once more, now."""
+        event = bytes(letter.event)
+        reply = await self.post(_id_of(event), self._body(event))
+        self._means.counts["accepted" if reply.fault is None else "failed"] += 1
+        return reply
+
+    def refused(self, reply: Reply) -> bool:
+        """Whether the receiver has said that it wants no more of that event, and that all else may come."""
+        form = self._means.forms.get(self.webhook.purpose.form)
+        return form is not None and reply.status in form.refusals
 
     async def post(self, message: str, body: bytes, *, attempt: int = 0, challenge: str | None = None) -> Reply:
         """Make a request."""

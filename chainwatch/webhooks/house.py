@@ -14,11 +14,13 @@ from chainwatch.errors import LogError, UsageError
 from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
 from chainwatch.webhooks import courier, kept, signing, target
+from chainwatch.webhooks.again import Sent, send_again
 from chainwatch.webhooks.caller import Caller
 from chainwatch.webhooks.configured import Configured
-from chainwatch.webhooks.courier import Courier, Form
+from chainwatch.webhooks.courier import Courier
 from chainwatch.webhooks.delivery import Allowance, Reply
 from chainwatch.webhooks.kept import EVENT, OPERATOR, Letter, Purpose, Standing
+from chainwatch.webhooks.means import Form
 from chainwatch.webhooks.register import Register, Webhook, idle, tally
 from chainwatch.webhooks.room import Room
 from chainwatch.webhooks.seats import Seats
@@ -52,6 +54,7 @@ class Webhooks:
         self._caller = caller
         self._terms = terms
         self._allowance = Allowance()
+        self._redelivering: set[Webhook] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._tidying: asyncio.Task[None] | None = None
         self._configured: Configured = {}
@@ -192,6 +195,31 @@ class Webhooks:
         if webhook.courier is not None:
             await webhook.courier.attempt()
         return webhook.last or Reply(fault="challenge_failed")
+
+    async def wake(self, webhook: Webhook) -> None:
+        """The same without a test. `TooOften`, `Withdrawn`."""
+        if webhook.problem is not None:
+            raise Withdrawn(webhook.problem)
+        self._spend(webhook.owner)
+        await self.resume(webhook)
+
+    async def redeliver(self, webhook: Webhook) -> Sent:
+        """Send its dead letters again (`send_again`); where one is accepted, a pause ends. `TooOften`, `Withdrawn`."""
+        if webhook.problem is not None:
+            raise Withdrawn(webhook.problem)
+        self._spend(webhook.owner)
+        if webhook in self._redelivering:
+            raise TooOften(1)
+        if webhook.letters and not webhook.standing.verified:  # it has another address by now, which has not agreed
+            return Sent(0, Reply(fault="challenge_failed"))
+        self._redelivering.add(webhook)
+        try:
+            sent = await send_again(webhook, self, lambda: self._terms.wanted(webhook.owner, {}))
+        finally:
+            self._redelivering.discard(webhook)
+        if sent.accepted:
+            await self.resume(webhook)
+        return sent
 
     async def resume(self, webhook: Webhook) -> None:
         """End a pause; make the next attempt now."""

@@ -126,7 +126,16 @@ def put_standing(owner: str, name: str, standing: Standing) -> Put:
 
 
 def put_letter(owner: str, name: str, letter: Letter) -> Put:
-    return Put(f"{_LETTERS}{owner}/{name}/{letter.sequence:020}", msgspec.json.encode(letter))
+    return Put(_key_of(owner, name, letter), msgspec.json.encode(letter))
+
+
+def drop_letter(owner: str, name: str, letter: Letter) -> Drop:
+    key = _key_of(owner, name, letter)
+    return Drop(key, f"{key}\0")
+
+
+def _key_of(owner: str, name: str, letter: Letter) -> str:
+    return f"{_LETTERS}{owner}/{name}/{letter.sequence:020}"
 
 
 def letters_of(owner: str, name: str) -> tuple[str, str]:

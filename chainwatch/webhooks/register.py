@@ -180,6 +180,12 @@ class Register:
         found = await self._log.scan(*kept.letters_of(webhook.owner, webhook.name))
         return [msgspec.json.decode(value, type=Letter) for _, value in found]
 
+    async def open(self, webhook: Webhook, letter: Letter) -> None:
+        """Forget one dead letter: it was accepted after all."""
+        await self._log.append((), [kept.drop_letter(webhook.owner, webhook.name, letter)])
+        webhook.letters = max(0, webhook.letters - 1)  # somebody may have burnt them all meanwhile
+        webhook.letter_bytes = max(0, webhook.letter_bytes - len(bytes(letter.event)))
+
     async def burn(self, webhook: Webhook) -> None:
         """Forget its dead letters."""
         await self._log.append((), [Drop(*kept.letters_of(webhook.owner, webhook.name))])

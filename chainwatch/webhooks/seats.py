@@ -12,7 +12,8 @@ import structlog
 from chainwatch.errors import LogError, UsageError
 from chainwatch.filter import Filter
 from chainwatch.webhooks import courier
-from chainwatch.webhooks.courier import Courier, Means
+from chainwatch.webhooks.courier import Courier
+from chainwatch.webhooks.means import Means
 from chainwatch.webhooks.register import Webhook
 from chainwatch.webhooks.terms import Terms, Withdrawn
 
@@ -89,7 +90,11 @@ class Seats:
         if asked.withdrawn and asked.problem != before and self._farewell(webhook) is not None:
             self._spawn(self._end(webhook), f"webhook {webhook.name}: ended")
         if webhook.standing.pause is not None:
-            _log.warning("a webhook is paused; a test goes on with it", why=webhook.standing.pause, **webhook.told)
+            _log.warning(
+                "a webhook is paused; a test that is accepted goes on with it, or a resume",
+                why=webhook.standing.pause,
+                **webhook.told,
+            )
         elif asked.wanted is not None:
             webhook.courier = Courier(webhook, asked.wanted, self._means)
             webhook.courier.start()

@@ -24,7 +24,7 @@ class TooOften(ChainwatchError):
     """Others are called too often."""
 
     def __init__(self, wait: float) -> None:
-        super().__init__("tests and new webhooks call others: not so often")
+        super().__init__("tests, new webhooks and what is sent again call others: not so often")
         self.wait = wait
         """Seconds after which it may be tried again."""
 

@@ -190,7 +190,8 @@ async def test_another_keys_webhook_is_not_there(serve, receiver: Receiver, trus
     assert (await put(house, "shop", {"url": receiver.url}, READER))[0] == 201
     unknown = await about(house, "nothing", OTHER)
     for method, path in [
-        ("GET", ""), ("DELETE", ""), ("POST", "/test"), ("GET", "/dead-letters"), ("DELETE", "/dead-letters"),
+        ("GET", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/resume"), ("GET", "/dead-letters"),
+        ("POST", "/dead-letters"), ("DELETE", "/dead-letters"),
     ]:  # fmt: skip
         answer = await send(house, method, f"/webhooks/shop{path}", None, holding(OTHER))
         told = await answer.json()
@@ -302,6 +303,109 @@ async def test_dead_letters_are_there_to_be_read_and_to_be_thrown_away(house, re
     assert 'chainwatch_webhook_faults_total{reason="http_4xx"} 1.0' in metrics
     assert (await send(house, "DELETE", "/webhooks/shop/dead-letters")).status == 204
     assert (await about(house, "shop"))["dead_letters"] == 0
+
+
+async def given_up(house: House, receiver: Receiver, monkeypatch, who: Any = None) -> Any:
+    """A webhook with the dead letters of transfer 1, block 2, transfer 3, that goes on."""
+    for name, value in {"GIVE_UP": 0, "TRIES": 1, "PROBATION": 60_000, "PROBES": 5}.items():
+        monkeypatch.setattr(delivery, name, value)
+    await put(house, "shop", {"url": receiver.url}, who)
+
+    async def refuses(one, writer):
+        writer.write(respond(400 if one.json["data"]["number"] in (1, 2, 3) else 200))
+
+    receiver.behave = refuses
+    hook = house.context.webhooks.get(who.id if who else "", "shop")
+    for place, events in enumerate([(transfer(1), block(11)), (block(2), block(12)), (transfer(3), block(13))], 1):
+        await house.tell(*events)
+        await house.until(lambda place=place: (hook.letters, hook.standing.accepted) == (place, place))
+    receiver.came.clear()
+    return hook
+
+
+async def test_dead_letters_are_sent_again_oldest_first_until_one_is_not_accepted(
+    house, receiver: Receiver, trusted, monkeypatch
+):
+    hook = await given_up(house, receiver, monkeypatch)
+
+    async def refuses_one(one, writer):
+        writer.write(respond(500 if one.json["data"]["number"] == 2 else 200))
+
+    receiver.behave = refuses_one
+    told = await (await post(house, "/webhooks/shop/dead-letters")).json()
+    assert (told["accepted"], told["left"], told["fault"], told["status"]) == (1, 2, "http_5xx", 500)
+    assert [one.id for one in receiver.came] == [transfer(1).id, block(2).id]
+    receiver.behave = well
+    told = await (await post(house, "/webhooks/shop/dead-letters")).json()
+    assert (told["accepted"], told["left"], told["fault"], told["webhook"]["dead_letters"]) == (2, 0, None, 0)
+    assert [one.id for one in receiver.came[2:]] == [block(2).id, transfer(3).id]
+    assert (await (await house.ask("/webhooks/shop/dead-letters")).json())["dead_letters"] == []
+    assert (hook.letter_bytes, hook.standing.accepted) == (0, 3)
+
+
+async def test_dead_letters_are_sent_again_once_by_however_many_ask_at_a_time(
+    house, receiver: Receiver, trusted, monkeypatch
+):
+    await given_up(house, receiver, monkeypatch)
+    answered = asyncio.Event()
+
+    async def slowly(one, writer):
+        await answered.wait()
+        await well(one, writer)
+
+    receiver.behave = slowly
+    first = asyncio.create_task(post(house, "/webhooks/shop/dead-letters"))
+    await receiver.until(lambda: receiver.under_way == 1)
+    assert (await post(house, "/webhooks/shop/dead-letters")).status == 429
+    answered.set()
+    assert (await (await first).json())["accepted"] == 3
+    assert len(receiver.came) == 3
+
+
+async def test_dead_letters_are_not_sent_to_another_address_that_has_not_agreed(
+    house, receiver: Receiver, trusted, monkeypatch
+):
+    hook = await given_up(house, receiver, monkeypatch)
+    receiver.behave = says(200)
+    assert (await put(house, "shop", {"url": receiver.url + "2"}))[1]["state"] == "unverified"
+    receiver.came.clear()
+    told = await (await post(house, "/webhooks/shop/dead-letters")).json()
+    assert (told["accepted"], told["left"], told["fault"]) == (0, 3, "challenge_failed")
+    assert receiver.came == []
+    assert hook.letters == 3
+
+
+async def test_what_a_key_may_not_see_any_more_is_neither_shown_nor_sent_again(
+    serve, receiver: Receiver, trusted, monkeypatch
+):
+    house = await serve(ring=Keyring([READER]))
+    hook = await given_up(house, receiver, monkeypatch, READER)
+    narrowed = key("reader", types=("block",))
+    house.context.sessions.change(Keyring([narrowed]))
+    letters = (await (await house.ask("/webhooks/shop/dead-letters", holding(narrowed))).json())["dead_letters"]
+    assert [letter["event"]["id"] for letter in letters] == [block(2).id]
+    receiver.behave = well
+    told = await (await post(house, "/webhooks/shop/dead-letters", None, holding(narrowed))).json()
+    assert (told["accepted"], told["left"], told["fault"]) == (1, 2, None)
+    assert [one.id for one in receiver.came] == [block(2).id]
+    house.context.sessions.change(Keyring([ADMIN]))
+    await house.until(lambda: hook.status == "halted")
+    assert (await post(house, "/webhooks/shop/dead-letters", None, holding(ADMIN))).status == 404
+
+
+async def test_a_pause_ends_without_a_test_where_its_owner_says_so(house, receiver: Receiver, trusted):
+    await put(house, "shop", {"url": receiver.url})
+    receiver.behave = says(410)
+    await house.tell(transfer(1))
+    hook = house.context.webhooks.get("", "shop")
+    await house.until(lambda: hook.status == "paused")
+    receiver.behave = well
+    answer = await post(house, "/webhooks/shop/resume")
+    assert (answer.status, (await answer.json())["state"]) == (200, "live")
+    await house.until(lambda: hook.standing.accepted == 1)
+    assert [one.json.get("type") for one in receiver.came] == ["verification", "token_transfer", "token_transfer"]
+    answers = await asyncio.gather(*(post(house, "/webhooks/shop/resume") for _ in range(40)))
+    assert {answer.status for answer in answers} == {200, 429}  # each may call the receiver
 
 
 async def test_statistics_show_it_as_a_reader_of_the_log(house, receiver: Receiver, trusted):
