@@ -101,6 +101,14 @@ def test_secrets_that_everybody_can_read_are_said(write, capsys):
     assert SECRET not in streams.out + streams.err
 
 
+def test_a_file_that_everybody_may_read_is_none_to_worry_about_where_the_secrets_are_in_another(write, capsys):
+    path = write('[[chains]]\nname = "here"\nchain_id = 5\nendpoints_file = "here"\n')
+    path.with_name("here").write_text(f"wss://node.example/{SECRET}\n")
+    path.chmod(0o644)
+    assert run(["-c", str(path), "config", "check"]) == 0
+    assert "every user" not in capsys.readouterr().err
+
+
 def test_online_each_endpoint_is_asked(write, poor, capsys):
     path = write(chain(f"{poor.url}/{SECRET}", poor.http_url))
     assert run(["-c", str(path), "config", "check", "--online"]) == 0

@@ -153,7 +153,12 @@ def _doubts(found: Loaded) -> Iterator[str]:
     from chainwatch.text import secret_parts
 
     settings = found.settings
-    urls = [url for chain in settings.chains for url in chain.endpoints]
+    urls = [
+        url
+        for index, chain in enumerate(settings.chains)
+        for position, url in enumerate(chain.endpoints)
+        if f"chains[{index}].endpoints[{position}]" not in found.overlaid  # those of another file are not in this one
+    ]
     if found.path and secret_parts(urls) and readable_by_all(str(found.path)):
         yield f"every user of this machine can read {found.path}, which has keys of nodes in it: chmod 600"
     if not settings.server.loopback and not keys.load(settings.keys_file):
