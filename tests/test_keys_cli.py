@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from chainwatch import config
 from chainwatch.cli import run
-from chainwatch.cli.keys import expiry, table
+from chainwatch.cli.keys import expiry, place, table
 from chainwatch.errors import UsageError
 from chainwatch.keys import SHAPE, Key, create, load
+from chainwatch.systemd import unit
 
 NOW = 1_780_000_000_123  # 2026-05-28T20:26:40.123Z
 USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
@@ -286,6 +288,29 @@ def test_the_keys_are_beside_the_log_or_where_they_were_put(home, capsys, monkey
         monkeypatch.setenv(name, value.format(home=home))
     made(capsys, "phone", *options)
     assert load(home / place).named("phone")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "service", "root", "where", "told"),
+    [
+        ("", {}, True, True, "/var/lib/chainwatch/keys.toml", ""),
+        ("", {}, True, False, "{home}/.local/state/chainwatch/keys.toml", "those are for sudo"),
+        ("", {}, False, True, "{home}/.local/state/chainwatch/keys.toml", ""),
+        ("[log]\npath = '/x/events.db'", {}, True, True, "/x/keys.toml", ""),
+        ("[server]\nkeys_file = '/x/who.toml'", {}, True, True, "/x/who.toml", ""),
+        ("", {"XDG_STATE_HOME": "/x"}, True, True, "/x/chainwatch/keys.toml", ""),
+    ],
+)
+def test_root_means_the_keys_of_the_service_where_nothing_else_is_named(
+    home, text, environ, service, root, where, told
+):
+    file = home / "c.toml"
+    file.write_text(text + "\n")
+    settings = config.load(file, {"HOME": str(home), **environ}, {})
+    path, doubt = place(settings, unit.STATE if service else None, environ=environ, root=root)
+    assert str(path) == where.format(home=home)
+    assert told in doubt
+    assert bool(doubt) is bool(told)
 
 
 def test_files_of_endpoints_and_of_other_keys_need_not_be_there(home, capsys):

@@ -11,6 +11,7 @@ import pytest
 from debian import program
 
 from chainwatch.cli import run
+from chainwatch.cli.service import keeps
 from chainwatch.config import load
 from chainwatch.errors import ConfigError
 from chainwatch.systemd import unit
@@ -99,6 +100,39 @@ def test_what_will_not_work_is_said(config, capsys, tmp_path):
     said = capsys.readouterr().err
     assert f"{tmp_path}/main is not there" in said
     assert "chmod 644" in said
+
+
+def test_a_reload_that_would_change_nothing_since_the_configuration_is_wrong_fails(config, capsys):
+    first, second = (
+        line for line in printed(capsys, "-c", str(config), "service").splitlines() if "ExecReload" in line
+    )
+    assert first.endswith(f" -c {config} config check")
+    assert second == "ExecReload=/bin/kill -HUP $MAINPID"
+
+
+@pytest.mark.parametrize(
+    ("pages", "line"),
+    [
+        (["man:chainwatch(1)"], "Documentation=man:chainwatch(1)\n"),
+        (["file:///a%20b/x.1", "file:///a/y.5"], "Documentation=file:///a%%20b/x.1 file:///a/y.5\n"),
+        ([], ""),
+    ],
+)
+def test_the_manual_is_named_where_it_is(pages, line):
+    service = unit.Service(user=True, command=["/x"], config=None, credentials={}, pages=pages)
+    assert f"your chains\n{line}\n[Service]" in unit.write(service)
+
+
+def test_the_service_of_the_machine_is_known_by_the_configuration_that_it_reads(config, capsys, tmp_path):
+    place = tmp_path / unit.NAME
+    assert keeps(config, tmp_path) is None
+    place.write_text(printed(capsys, "-c", str(config), "service"))
+    assert keeps(config, tmp_path) == unit.STATE
+    assert keeps(tmp_path / "other.toml", tmp_path) is None
+    assert keeps(None, tmp_path) is None
+    place.write_text(unit.write(unit.Service(user=False, command=["/x"], config=None, credentials={}, pages=())))
+    assert keeps(None, tmp_path) == unit.STATE
+    assert keeps(config, tmp_path) is None
 
 
 def test_a_configuration_that_cannot_be_read_makes_no_unit(capsys, tmp_path):

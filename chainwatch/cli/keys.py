@@ -167,10 +167,27 @@ def revoke(
 def _settings(frame: Frame, log: Path | None) -> tuple[Settings, Path]:
     """The configuration that serve would find, and the file of its keys. Nothing of the nodes is read."""
     from chainwatch import config
+    from chainwatch.cli.service import keeps
 
     found = config.find(frame.config, os.environ)
     settings = config.load(found, os.environ, {"log.path": log}, secrets=False)
-    return settings, settings.keys_file
+    path, doubt = place(settings, keeps(found and found.absolute()), environ=os.environ, root=os.geteuid() == 0)
+    if doubt:
+        Notes(frame.verbosity).say(doubt)
+    return settings, path
+
+
+def place(settings: Settings, service: Path | None, *, environ: Mapping[str, str], root: bool) -> tuple[Path, str]:
+    """
+    The file of the keys, and what to say of it. `service`: where a service of the machine with this configuration has
+    its own. Root means that one, unless something names another: nobody else reads a key in the home of root.
+    """
+    named = "path" in settings.log.model_fields_set or settings.server.keys_file or environ.get("XDG_STATE_HOME")
+    if service is None or named:
+        return settings.keys_file, ""
+    if root:
+        return service / settings.keys_file.name, ""
+    return settings.keys_file, f"the service of this machine has keys of its own, in {service}: those are for sudo"
 
 
 def _now() -> int:

@@ -106,7 +106,7 @@ def _service(given: Path | None, *, user: bool) -> Service:
         path = settings.find(None, os.environ) if user else SYSTEM_CONFIG if SYSTEM_CONFIG.is_file() else None
     path = None if path is None else path.absolute()
     credentials = {} if path is None else unit.credentials(_read(path), path.parent)
-    return unit.Service(user=user, command=_command(), config=path, credentials=credentials)
+    return unit.Service(user=user, command=_command(), config=path, credentials=credentials, pages=_pages())
 
 
 def _command() -> list[str]:
@@ -115,6 +115,15 @@ def _command() -> list[str]:
     if program.name == "chainwatch" and (found := shutil.which(sys.argv[0])):
         return [os.path.abspath(found)]  # noqa: PTH100 - links stay: an update may move what is behind them
     return [sys.executable, "-m", "chainwatch"]
+
+
+def _pages() -> list[str]:
+    """The manual, where it was installed: by its names where `man` finds it, else by its files."""
+    pages = [Path(sys.prefix, "share", "man", f"man{page[-1]}", page) for page in ("chainwatch.1", "chainwatch.toml.5")]
+    found = [page for page in pages if page.is_file()]
+    if sys.prefix in ("/usr", "/usr/local"):
+        return [f"man:{page.stem}({page.suffix[1:]})" for page in found]
+    return [page.as_uri() for page in found]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -151,6 +160,17 @@ def _doubts(made: Service) -> list[str]:
             "${CREDENTIALS_DIRECTORY}/NAME, then chmod 644 it"
         )
     return doubts
+
+
+def keeps(config: Path | None, units: Path = SYSTEM_UNITS) -> Path | None:
+    """Where the service of the machine has its log and its keys, if there is one and it reads that configuration."""
+    from chainwatch.systemd import unit
+
+    try:
+        text = (units / unit.NAME).read_text()
+    except (OSError, ValueError):
+        return None
+    return unit.STATE if unit.reads(text, config) else None
 
 
 def _user_units() -> Path:

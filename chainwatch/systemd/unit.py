@@ -73,6 +73,8 @@ class Service:
     """None: it is looked for, and public endpoints are used where there is none."""
     credentials: Mapping[str, Path]
     """By their names: the files they are read from."""
+    pages: Sequence[str]
+    """Where the manual is, as URIs."""
 
 
 def credentials(data: object, folder: Path) -> dict[str, Path]:
@@ -108,6 +110,14 @@ def word(text: str) -> str:
     return plain if re.fullmatch(r"[\w@%+=:,./~$-]+", plain) else f'"{plain}"'
 
 
+def reads(text: str, config: Path | None) -> bool:
+    """Whether the unit `text`, as `write` made it, is of that configuration (None: of none that is named)."""
+    started = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    if config is None:
+        return any(" -c " not in line for line in started)
+    return any(line.endswith(f" -c {word(str(config))} serve") for line in started)
+
+
 def write(service: Service) -> str:
     """The unit file."""
     config = [] if service.config is None else ["-c", str(service.config)]
@@ -119,17 +129,19 @@ def write(service: Service) -> str:
     # Under it are the log and, beside that, the keys, where the configuration names no others.
     own += "" if service.user else "Environment=XDG_STATE_HOME=%S\n"
     network = "" if service.user else "Wants=network-online.target\nAfter=network-online.target\n"
+    pages = f"Documentation={' '.join(service.pages).replace('%', '%%')}\n" if service.pages else ""
     return f"""\
 # Made by `chainwatch service`; your own settings belong in a drop-in: systemctl {"--user " * service.user}edit {NAME}
 [Unit]
 Description=chainwatch, every event of your chains
-Documentation=man:chainwatch(1) man:chainwatch.toml(5)
-{network}
+{pages}{network}
 [Service]
 Type=notify
 NotifyAccess=main
 ExecStartPre=-{start} config check
 ExecStart={start} serve
+# What is wrong fails the reload, in front of whoever asks for it; the daemon goes on with what it has.
+ExecReload={start} config check
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2s
