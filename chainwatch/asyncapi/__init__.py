@@ -1,6 +1,7 @@
 """
 The AsyncAPI 3.0 document: which streams there are, what can be asked of them, and what comes. Made from the catalogue,
-with the definitions of `schema`; `asked` has the parameters, `told` and `sockets` the messages that are no events.
+with the definitions of `schema`; `asked` has the parameters, `told`, `sockets` and `calls` the messages that are no
+events.
 
 It is written from the daemon's side: what it sends is `send`, what it is sent is `receive`.
 """
@@ -13,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from chainwatch import __version__
-from chainwatch.asyncapi import sockets, told
+from chainwatch.asyncapi import calls, sockets, told
 from chainwatch.asyncapi.asked import AGENT, HISTORY, SOCKET, STREAM
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.payloads import CATEGORIES, NAMES, PAYLOADS
@@ -29,16 +30,22 @@ _TYPE: Final = {
     "examples": [*NAMES, "custom:deploy"],
 }
 
+_SIGNED: Final = {"webhook_event", *calls.SENT, *calls.ASKED}
+
 
 def document() -> dict[str, Any]:
     """The whole document."""
     types = [*PAYLOADS, "custom"]
     others = told.CONTROL | told.ANSWERS | sockets.FROM_CLIENT | sockets.TO_CLIENT
-    others["ws_event"] = sockets.event(types, _SCHEMAS)
+    others |= calls.SENT | calls.ASKED | calls.ANSWERED
+    others |= {"ws_event": sockets.event(types, _SCHEMAS), "webhook_event": calls.event(types, _SCHEMAS)}
     schemas = definitions(types, _SCHEMAS) | {name: form | {"title": name} for name, (_, form, _) in others.items()}
     messages = {name: _event(name) for name in types}
     messages |= {name: _message(name, *about) for name, about in others.items()}
-    messages["ws_event"]["examples"][0]["payload"]["event"] = messages["custom"]["examples"][0]["payload"]
+    custom = messages["custom"]["examples"][0]["payload"]
+    messages["ws_event"]["examples"][0]["payload"]["event"] = messages["webhook_event"]["examples"][0]["payload"] = (
+        custom
+    )
     messages["page"] = {
         "name": "page",
         "title": "A page of history",
@@ -52,19 +59,20 @@ def document() -> dict[str, Any]:
             "version": __version__,
             "description": (
                 "Every event of the chains that a daemon follows, once and in order, as Server-Sent Events, over "
-                "WebSockets, and as pages of history. The `id:` of an event is a cursor; with it as `Last-Event-ID` a "
-                "stream goes on exactly behind it. Fields and types can be added at any time: ignore what you do not "
-                "know."
+                "WebSockets, as pages of history, and by webhooks. The `id:` of an event is a cursor; with it as "
+                "`Last-Event-ID` a stream goes on exactly behind it. Fields and types can be added at any time: ignore "
+                "what you do not know."
             ),
             "license": {"name": "MIT"},
             "tags": [{"name": name, "description": _category(name)} for name in CATEGORIES],
         },
         "defaultContentType": "application/json",
-        "servers": {"http": _server("http"), "ws": _server("ws")},
+        "servers": {"http": _server("http"), "ws": _server("ws"), "receiver": calls.server()},
         "channels": _channels(types),
         "operations": _operations(),
         "components": {
-            "schemas": schemas | {"sse_fields": told.sse_fields(), "page": told.page(types, _SCHEMAS)},
+            "schemas": schemas
+            | {"sse_fields": told.sse_fields(), "page": told.page(types, _SCHEMAS), calls.HEADERS: calls.headers()},
             "messages": messages,
             "securitySchemes": {
                 "header": {"type": "httpApiKey", "name": "X-API-Key", "in": "header"},
@@ -129,6 +137,12 @@ def _channels(types: list[str]) -> dict[str, Any]:
             "servers": [{"$ref": "#/servers/ws"}],
             "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
         },
+        "webhook": {
+            "address": None,
+            "title": "Webhooks, each at the address that was named for it",
+            "servers": [{"$ref": "#/servers/receiver"}],
+            "messages": _messages(["webhook_event", *calls.SENT, *calls.ASKED, *calls.ANSWERED]),
+        },
     }
 
 
@@ -160,6 +174,17 @@ def _operations() -> dict[str, Any]:
         channel = {"$ref": "#/channels/webSocket"}
         return {"action": action, "channel": channel, "summary": summary, "messages": of("webSocket", names)}
 
+    def call(summary: str, names: Iterable[str], answers: Iterable[str] = ()) -> dict[str, Any]:
+        channel, replies = {"$ref": "#/channels/webhook"}, of("webhook", answers)
+        return {
+            "action": "send",
+            "channel": channel,
+            "summary": summary,
+            "bindings": {"http": {"method": "POST", "bindingVersion": "0.3.0"}},
+            "messages": of("webhook", names),
+            **({"reply": {"channel": channel, "messages": replies}} if replies else {}),
+        }
+
     publish: dict[str, Any] = {
         "action": "receive",
         "channel": {"$ref": "#/channels/publish"},
@@ -178,6 +203,8 @@ def _operations() -> dict[str, Any]:
         "readHistory": sent("history", "Read a page of stored events.", HISTORY),
         "watchStats": sent("stats", "See how the daemon does, once or (as an event stream) each second.", {}),
         "sayOverWebSocket": talk("receive", "Subscribe, acknowledge, publish.", sockets.FROM_CLIENT),
+        "callReceiver": call("Send an event to the address of a webhook.", ["webhook_event", *calls.SENT]),
+        "challengeReceiver": call("Ask a receiver whether it wants that.", calls.ASKED, calls.ANSWERED),
         "hearOverWebSocket": talk("send", "Hear of events, and how it went.", [*sockets.TO_CLIENT, "ws_event"]),
     }
 
@@ -200,7 +227,8 @@ def _event(name: str) -> dict[str, Any]:
 
 
 def _message(name: str, summary: str, form: dict[str, Any], example: Any) -> dict[str, Any]:
-    fields = {"headers": {"$ref": _SCHEMAS.format(name="sse_fields")}} if name in told.CONTROL else {}
+    headers = "sse_fields" if name in told.CONTROL else calls.HEADERS if name in _SIGNED else None
+    fields = {} if headers is None else {"headers": {"$ref": _SCHEMAS.format(name=headers)}}
     return {
         "name": name,
         "title": name,

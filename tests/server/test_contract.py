@@ -108,6 +108,8 @@ async def test_what_else_it_says_is_what_the_documents_say(house):
 
 async def test_every_channel_is_a_route(house):
     for channel in asyncapi.document()["channels"].values():
+        if channel["address"] is None:  # that of a receiver
+            continue
         path = channel["address"].replace("{channel}/{resource}", "type/block").replace("{type}", "block")
         answer = await house.ask(path.replace("{agent}", "mine"))
         expected = {"/ws": 426, "/stream/{agent}": 404}.get(channel["address"], 200)

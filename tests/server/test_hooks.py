@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from server.house import ALICE, BOB, House, block, transfer
 from server.sending import post, send
 from server.test_access import holding, key
 from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fixtures
 from webhooks.receiver import SECRET, Receiver, respond, says, stalls, well
 
+from chainwatch import asyncapi
+from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.keys import Keyring
+from chainwatch.stream.begin import Gap
 from chainwatch.webhooks import Purpose, Trust, delivery, kept, target
 from chainwatch.webhooks.caller import Resolver
+from chainwatch.webhooks.courier import gap_body
 
 READER, OTHER, ADMIN = key("reader"), key("other"), key("admin", can="admin")
 
@@ -406,6 +412,24 @@ async def test_a_pause_ends_without_a_test_where_its_owner_says_so(house, receiv
     assert [one.json.get("type") for one in receiver.came] == ["verification", "token_transfer", "token_transfer"]
     answers = await asyncio.gather(*(post(house, "/webhooks/shop/resume") for _ in range(40)))
     assert {answer.status for answer in answers} == {200, 429}  # each may call the receiver
+
+
+async def test_what_is_sent_is_what_the_documents_say(house, receiver: Receiver, trusted):
+    schemas = asyncapi.document()["components"]
+
+    def check(name: str, said: Any) -> None:
+        Draft202012Validator(schemas["schemas"][name] | {"components": schemas}).validate(said)
+
+    await put(house, "shop", {"url": receiver.url})
+    await post(house, "/webhooks/shop/test")
+    await house.tell(EXAMPLES["token_transfer"], CUSTOM)
+    await receiver.events(2)
+    names = ["webhook_verification", "webhook_test", "webhook_event", "webhook_event"]
+    for name, came in zip(names, receiver.came, strict=True):
+        check(name, came.json)
+        check("webhook_headers", came.headers)
+    check("webhook_challenge", {"challenge": receiver.came[0].json["challenge"]})
+    check("webhook_gap", json.loads(gap_body(Gap("log-0", "log-7", "log-6", "expired"))))
 
 
 async def test_statistics_show_it_as_a_reader_of_the_log(house, receiver: Receiver, trusted):
