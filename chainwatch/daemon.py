@@ -65,6 +65,7 @@ def run(settings: Settings, load: Load, *, source: str | None, demo: bool, seed:
     gc.set_threshold(20_000, 20, 20)
     descriptors.take(settings.server.max_connections)
     runner(_serve(settings, load, source=source, demo=demo, seed=seed, insecure=insecure))
+    gc.freeze()  # Python looks for garbage once more as it ends: most of a second, where agents came
     return 0
 
 
@@ -187,7 +188,8 @@ def _standing(following: Following, hub: Hub) -> str:
     chains = [
         f"{one['name']} {one['state']}" + (f" at {one['head']}" if one["head"] else "") for one in following.chains()
     ]
-    return ", ".join([*chains, f"{len(hub.streams)} streams"])
+    count = len(hub.streams)
+    return ", ".join([*chains, "1 stream" if count == 1 else f"{count} streams"])
 
 
 def _called(following: Following, log: Log) -> Configured:
