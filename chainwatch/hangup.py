@@ -88,7 +88,8 @@ async def reload(load: Load, following: Following) -> bool:
         now, keys = await asyncio.to_thread(_read, load)
     except ChainwatchError as error:
         for problem in error.problems if isinstance(error, ConfigError) else ():
-            _log.error("wrong in the configuration", place=problem.key, problem=problem.problem, hint=problem.hint)
+            hint = {"hint": problem.hint} if problem.hint else {}
+            _log.error("wrong in the configuration", place=problem.key, problem=problem.problem, **hint)
         _log.error("configuration not reloaded: nothing changed", reason=error.what)
         return False
     plan = compare(

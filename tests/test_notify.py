@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 
+import aiohttp
 import pytest
 from daemon import Daemon
 
@@ -57,6 +58,8 @@ async def test_a_daemon_tells_that_it_is_ready_alive_reloading_and_stopping(mana
         assert (await daemon.get("/health/live")) == {"status": "ok"}
         for _ in range(2):
             assert "WATCHDOG=1" in await systemd.until("WATCHDOG=1")
+        async with aiohttp.ClientSession() as http, http.get(f"{daemon.url}/events"):
+            assert (await systemd.until("STATUS="))[-1] == "STATUS=1 stream"
         before = time.monotonic_ns() // 1000
         daemon.process.send_signal(signal.SIGHUP)
         reloading = await systemd.until("RELOADING=1")
