@@ -54,6 +54,24 @@ def amount(base_units: int | str, decimals: int | None) -> str:
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
+def glance(number: str, decimals: int = 4) -> str:
+    """A decimal number to be looked at: thousands apart, and `…` where it has more digits than so many."""
+    whole, point, fraction = number.partition(".")
+    shown = f"{int(whole):,}" if whole.lstrip("-").isdecimal() else whole
+    sign = "-" if whole == "-0" else ""
+    return f"{sign}{shown}{point}{fraction}" if len(fraction) <= decimals else f"{sign}{shown}.{fraction[:decimals]}…"
+
+
+def wide(text: str) -> int:
+    """How many columns of a terminal it takes, as far as they agree about that."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else unicodedata.category(char) not in ("Mn", "Me")
+        for char in text
+    )
+
+
 def short(hexadecimal: str, *, lead: int = 6, tail: int = 4) -> str:
     """`0x1234…cdef` of a long hash or address; what is short already stays."""
     return hexadecimal if len(hexadecimal) <= lead + tail + 1 else f"{hexadecimal[:lead]}…{hexadecimal[-tail:]}"

@@ -139,6 +139,12 @@ def test_no_text_moves_the_cursor_of_a_terminal():
     assert all(line.isprintable() for line in seen.split("\n"))
 
 
+def test_wide_characters_move_no_column():
+    seen = drawn(STATS, [WALLET | {"name": name} for name in ("金庫", "desk")])
+    first, second = (line for line in seen.splitlines() if "watching" in line)
+    assert first.index("ethereum") + 2 == second.index("ethereum")
+
+
 def test_long_lists_are_cut_and_counted():
     seen = drawn({**STATS, "streams": {"open": 300, "list": STATS["streams"]["list"] * 256}}, [WALLET] * 25)
     assert "and 5 more" in seen

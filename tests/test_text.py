@@ -5,7 +5,23 @@ import unicodedata
 import pytest
 from hypothesis import given, strategies as st
 
-from chainwatch.text import NAME_LENGTH, age, amount, printable, redact, redact_url, short
+from chainwatch.text import NAME_LENGTH, age, amount, glance, printable, redact, redact_url, short, wide
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("1234567.8901", "1,234,567.8901"), ("0.123456", "0.1234…"), ("-0.5", "-0.5"), ("-1234.00001", "-1,234.0000…"),
+        ("7", "7"), ("-", "-"), ("no number", "no number"),
+    ],
+)  # fmt: skip
+def test_a_number_is_cut_for_a_glance_and_says_so(number, shown):
+    assert glance(number) == shown
+
+
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("名前", 4), ("e\u0301", 1), ("ｱ", 1), ("👍", 2)])
+def test_a_text_is_as_wide_as_a_terminal_makes_it(text, columns):
+    assert wide(text) == columns
 
 
 @given(st.text())

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from chainwatch.states import GLYPHS, Kind, kind
-from chainwatch.text import age, amount, printable, redact_url, short
+from chainwatch.text import age, amount, glance, printable, redact_url, short, wide
 from chainwatch.tui.vitals import Chain, Vitals
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST: Final = 20  # rows of wallets and of streams; --json has them all
 _FEW: Final = 3  # tokens of a wallet
-_DECIMALS: Final = 4  # of a balance, at a glance
+_DECIMALS: Final = 8  # of a price, at a glance
 _NARROWEST: Final = 12  # columns of a text that is cut
 _MIB: Final = 1024 * 1024
 
@@ -89,7 +89,7 @@ def _holds(wallet: Wallet) -> str:
             balance = amount(one.balance, one.decimals)
         except ValueError:
             balance = "?"
-        told.append(f"{_cut(balance)} {printable(one.token or short(one.token_address or '?'), 16)}")
+        told.append(f"{glance(balance)} {printable(one.token or short(one.token_address or '?'), 16)}")
     if len(held) > _FEW:
         told.append(f"{len(held) - _FEW} more")
     return ", ".join(told) or "-"
@@ -137,17 +137,21 @@ def _milliseconds(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"
 
 
-def _cut(number: str, decimals: int = _DECIMALS) -> str:
-    """A decimal number for a glance; `…` where it has more digits."""
-    whole, _, fraction = number.partition(".")
-    shown = f"{int(whole):,}" if whole.lstrip("-").isdecimal() else whole
-    if not fraction:
-        return shown
-    return f"{shown}.{fraction}" if len(fraction) <= decimals else f"{shown}.{fraction[:decimals]}…"
-
-
 def _thousands(price: str | None) -> str:
-    return "-" if price is None else _cut(printable(price, 40), 2 * _DECIMALS)
+    return "-" if price is None else glance(printable(price, 40), _DECIMALS)
+
+
+def _padding(text: str, width: int) -> str:
+    return " " * (width - wide(text))
+
+
+def _cut(text: str, width: int) -> str:
+    """At most so many columns of it."""
+    if wide(text) <= width:
+        return text
+    while wide(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -171,15 +175,15 @@ def _table(
     for place, told in kinds.items():
         for row, meant in zip(rows, told, strict=True):
             row[place] = f"{GLYPHS[meant]} {row[place] or '-'}"
-    widths = [max(len(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
+    widths = [max(wide(row[place]) for row in [heads, *rows]) for place in range(len(heads))]
     if columns is not None and names[-1][0] != ">":
         widths[-1] = min(widths[-1], max(_NARROWEST, columns - sum(widths[:-1]) - 2 * len(widths[:-1])))
         for row in rows:
-            row[-1] = printable(row[-1], widths[-1])
+            row[-1] = _cut(row[-1], widths[-1])
 
     def fitted(row: Sequence[str]) -> list[str]:
         return [
-            cell.rjust(width) if name[0] == ">" else cell.ljust(width)
+            _padding(cell, width) + cell if name[0] == ">" else cell + _padding(cell, width)
             for cell, width, name in zip(row, widths, names, strict=True)
         ]
 

@@ -32,6 +32,8 @@ BEAT: Final = 0.1
 """Seconds from one painting to the next."""
 WIDE, HIGH = 110, 32
 """Columns and lines from which on all panes are on the screen at a time."""
+LOW, TINY, LEAST = 22, 14, 8
+"""Lines below which the pane gives room to the events; is there instead of them, not beside; has one line above it."""
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
@@ -50,7 +52,7 @@ class Monitor(App[None]):
     TITLE = "chainwatch monitor"
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - it is declared so
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (HIGH, "-high")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-least"), (LEAST, "-tiny"), (TINY, "-low"), (LOW, "-mid"), (HIGH, "-high")]  # noqa: RUF012
     CSS: ClassVar[str] = f"""
     Screen {{ background: {BACKGROUND}; }}
     #header {{ height: 2; }}
@@ -58,8 +60,11 @@ class Monitor(App[None]):
     #panes {{ height: 8; layout: vertical; }}
     Pane {{ height: 1fr; }}
     #events {{ height: 1fr; }}
+    Screen.-least #header {{ height: 1; }}
+    Screen.-least #panes, Screen.-tiny #panes {{ height: 1fr; }}
+    Screen.-low #panes {{ height: 5; }}
     Screen.-high #panes {{ height: 14; }}
-    Screen.-wide.-high #panes {{ layout: grid; grid-size: 2 2; grid-columns: 3fr 2fr; grid-gutter: 0 1; height: 45%; }}
+    Screen.-wide.-high #panes {{ layout: grid; grid-size: 2 2; grid-columns: 8fr 5fr; grid-gutter: 0 1; height: 45%; }}
     Screen.-wide.-high Pane {{ height: 100%; }}
     #prompt {{ display: none; height: auto; background: {RAISED}; }}
     #prompt.open {{ display: block; }}
@@ -68,7 +73,9 @@ class Monitor(App[None]):
     #prompt Input {{ margin: 0 1; background: {BACKGROUND}; }}
     Dialog {{ align: center middle; background: {BACKGROUND} 60%; }}
     #dialog {{ width: 90%; max-width: 120; height: auto; max-height: 90%; background: {RAISED}; padding: 0 1;
-               border: round #69b4f0; border-title-color: #ffffff; border-subtitle-color: #8794a1; }}
+               border: round #69b4f0; border-title-color: #ffffff; border-subtitle-color: #8794a1;
+               scrollbar-size-vertical: 1; scrollbar-background: {RAISED}; scrollbar-background-hover: {RAISED};
+               scrollbar-color: #8794a1; scrollbar-color-hover: #d8dee6; scrollbar-color-active: #d8dee6; }}
     #text {{ width: 1fr; height: auto; background: {RAISED}; }}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -102,9 +109,12 @@ class Monitor(App[None]):
         )
         self._shown = self._panes[0]
         self._is_roomy = False  # all panes are on the screen
+        self._is_tiny = False  # either a pane is, or the events
         self._header = Header(model, clock)
         self._events = EventList(model)
+        self._frame = Container(id="panes")
         self._prompt = Prompt(self._known)
+        self._keys = Keys()
         self._told: object = None
         self._second = 0
 
@@ -114,11 +124,11 @@ class Monitor(App[None]):
 
     def compose(self) -> ComposeResult:
         yield self._header
-        with Container(id="panes"):
+        with self._frame:
             yield from self._panes
         yield self._events
         yield self._prompt
-        yield Keys(id="keys")
+        yield self._keys
 
     async def on_mount(self) -> None:
         self._show_pane(self._shown)
@@ -168,6 +178,7 @@ class Monitor(App[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         self._is_roomy = event.size.width >= WIDE and event.size.height >= HIGH
+        self._is_tiny = event.size.height < TINY
         self._show_pane(self._shown)
         self.call_after_refresh(self.paint_panes)
 
@@ -178,7 +189,14 @@ class Monitor(App[None]):
         self.paint()
 
     def action_filter(self) -> None:
+        self._events.display = True  # it is they that are filtered
+        self._frame.display = not self._is_tiny
+        self._type(is_typing=True)
         self._prompt.open(self.model.filter)
+
+    def _type(self, *, is_typing: bool) -> None:
+        self._keys.typing = is_typing
+        self._keys.refresh()
 
     def action_detail(self) -> None:
         listing = self._listing
@@ -197,10 +215,9 @@ class Monitor(App[None]):
         ring: list[Listing] = [self._events, *self._panes]
         listing = self._listing
         following = ring[(ring.index(listing) + by) % len(ring)] if listing in ring else self._events
-        following.display = True
+        following.display = self._frame.display = True
         self.screen.set_focus(following)  # before the other is hidden: a focus that is hidden goes wherever it likes
-        if isinstance(following, Pane):
-            self._show_pane(following)
+        self._show_pane(following if isinstance(following, Pane) else self._shown)
         self.call_after_refresh(self.paint_panes)
 
     def action_sort(self) -> None:
@@ -241,6 +258,8 @@ class Monitor(App[None]):
         self._shown = shown
         for pane in self._panes:
             pane.display = self._is_roomy or pane is shown
+        alone = self._is_tiny and isinstance(self.focused, Pane)
+        self._frame.display, self._events.display = alone or not self._is_tiny, not alone
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
@@ -261,7 +280,9 @@ class Monitor(App[None]):
     @on(Prompt.Closed)
     def _filtered(self) -> None:
         self.workers.cancel_group(self, "filter")
+        self._type(is_typing=False)
         self._events.focus()
+        self._show_pane(self._shown)
 
     def _known(self) -> Known:
         vitals, wallets = self.model.vitals, self.model.wallets
@@ -269,4 +290,5 @@ class Monitor(App[None]):
             chains=tuple(chain.name for chain in vitals.chains) if vitals else (),
             tokens=tuple(sorted({one.token for wallet in wallets for one in wallet.balances if one.token})),
             addresses=tuple(sorted({wallet.address for wallet in wallets})),
+            types=tuple(sorted(self.model.custom_types())),
         )

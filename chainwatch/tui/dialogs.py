@@ -95,31 +95,29 @@ def about(title: str, told: str) -> Dialog:
 
 _HELP: Final = (
     ("Look", (
-        ("up down  pgup pgdn", "select; away from the end the list stands still"),
-        ("end", "to the newest event, and follow"),
-        ("home", "to the oldest event that is here"),
+        ("up  down", "select; above the end, the list stands still"),
+        ("home  end", "the oldest event here; the newest, and follow"),
         ("space", "pause the events, or go on"),
-        ("enter", "the selected event, or row, in full"),
+        ("enter", "the selected line in full"),
         ("tab  shift+tab", "the next pane, the one before"),
         ("s", "sort the pane otherwise"),
-    )),
-    ("Take", (
         ("y  c", "copy the selected line; of an event its JSON"),
         ("ctrl+s", "save the events that are here, as NDJSON"),
+        ("q", "quit"),
     )),
     ("Filter", (
         ("/", "such as token_transfer chains=base token=USDC"),
         ("", "address=0x… min_amount=1000000"),
         ("", "where=data.amount > 1e18 && !removed"),
-        ("tab  up down", "complete the word, choose another"),
     )),
     ("Marks", (
         ("● ◌ ▲ ✖", "well, on the way, in doubt, broken"),
         ("⟲ retracted", "its block was orphaned: undo that event"),
-        ("to socket", "from a node to the sockets of who listens"),
+        ("to socket", "from a node to the sockets of listeners"),
+        ("12:00:00", "when it happened, in UTC"),
     )),
-    ("Leave", (("q", "quit"),)),
 )  # fmt: skip
+_KEY: Final = 16  # columns
 
 
 def keys() -> Dialog:
@@ -128,6 +126,7 @@ def keys() -> Dialog:
     for title, lines in _HELP:
         _add(text, f"{title}\n", "strong")
         for key, meaning in lines:
-            _add(text, f"  {key:18}", "accent")
+            _add(text, f"  {key:{_KEY}}", "accent")
             _add(text, f"{meaning}\n", "plain")
+    text.right_crop(1)
     return Dialog("keys", text, "")

@@ -31,8 +31,9 @@ class EventList(Listing):
 
     def paint(self) -> None:
         """Draw it anew where something changed."""
-        view = self._model.view
-        now = (view.ring.first, view.ring.end, view.follows, view.paused, self._model.filter, self._model.stream)
+        view, model = self._model.view, self._model
+        seen = view.ring.first, view.ring.end, view.follows, view.paused
+        now = *seen, model.filter, model.link, model.stream
         if now != self._drawn:
             self._drawn = now
             self.refresh()
@@ -45,16 +46,16 @@ class EventList(Listing):
     def title(self) -> list[Cell]:
         view, model = self._model.view, self._model
         cells = [Cell("▸ events " if self.has_focus else "  events ", "strong" if self.has_focus else "accent")]
-        if model.filter:
-            cells.append(Cell(f"matching {drawable(model.filter, 60)} ", "warn"))
         if view.paused:
             cells.append(Cell(f"‖ paused, {view.new:,} new ", "warn"))
         elif not view.follows:
             cells.append(Cell(f"↑ scrolled, {view.new:,} new, End follows ", "warn"))
-        elif model.stream.state in ("lost", "refused"):
+        elif {model.link.state, model.stream.state} & {"lost", "refused"}:
             cells.append(Cell("✖ waiting for the daemon ", "warn"))
         else:
             cells.append(Cell("↓ following ", "dim"))
+        if model.filter:
+            cells.append(Cell(f"matching {drawable(model.filter, 300)} ", "warn"))
         return cells
 
     def place(self) -> tuple[int, int]:

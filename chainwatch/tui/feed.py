@@ -73,6 +73,7 @@ class Feed:
 
         def hear(note: client.Note) -> None:
             nonlocal taken
+            self._own(note)
             if isinstance(note, client.Connected) and taken is not None:
                 if taken.done():  # given up: this task is about to be cancelled
                     return
@@ -100,6 +101,11 @@ class Feed:
                 model.stream = _refused(error)
             cursor = stream.cursor or cursor
             await asyncio.sleep(_PATIENCE)
+
+    def _own(self, note: client.Note) -> None:
+        """Who looks at the listeners wants to know which of them he is."""
+        if isinstance(note, client.Connected):
+            self._model.own.append(note.stream)
 
     def _replace(self, text: str) -> None:
         """The filter holds: whoever read before reads no more, and what was read is gone."""
@@ -156,7 +162,7 @@ class Feed:
             await self._hear_prices(())
 
     async def _hear_prices(self, types: tuple[str, ...]) -> None:
-        stream = client.stream(self._url, types=types, last=FIRST, key=self._key)
+        stream = client.stream(self._url, types=types, last=FIRST, key=self._key, on_note=self._own)
         async with contextlib.aclosing(stream.batches()) as batches:
             async for lines in batches:
                 for line in lines:

@@ -198,7 +198,8 @@ class Pane(Listing):
         cells = [Cell("▌" if selected else " ", "accent")]
         for index, (column, wide) in widths.items():
             text, tone = row.cells[index] if index < len(row.cells) else Cell("")
-            cells.append(Cell(fit(text, wide, column.align) + " ", tone))
+            fitting = text if cell_len(text) <= wide else column.shorter(text)
+            cells.append(Cell(fit(fitting, wide, column.align) + " ", tone))
         return strip(cells, width, RAISED if selected else BACKGROUND)
 
     @property

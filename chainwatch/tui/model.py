@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from chainwatch.client import Wallet
+from chainwatch.payloads import PAYLOADS
 from chainwatch.tui.prices import Prices
 from chainwatch.tui.ring import Ring
 from chainwatch.tui.view import View
@@ -22,6 +26,15 @@ HISTORY: Final = 60
 """Snapshots that sparklines are drawn from: a minute."""
 _SPAN: Final = 5
 """Seconds that a rate is taken over."""
+_LATE: Final = 500
+"""Entries."""
+
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+_KIND: Final = msgspec.json.Decoder(_Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,8 @@ class Model:
     rates: Rates = field(default_factory=Rates)
     past: Past = field(default_factory=Past)
     view: View = field(default_factory=lambda: View(Ring(RING_BYTES)))
+    own: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+    """The streams of this monitor, the newest last."""
     received: int = 0
     """Events of the stream so far."""
 
@@ -120,6 +135,14 @@ class Model:
     def say(self, note: str) -> None:
         """Something between two events that people should know, such as a gap."""
         self.view.ring.extend([note])
+
+    def custom_types(self) -> set[str]:
+        """What clients have published of late, of what is still here."""
+        ring, found = self.view.ring, set()
+        for number in range(max(ring.first, ring.end - _LATE), ring.end):
+            with suppress(msgspec.MsgspecError):
+                found.add(_KIND.decode(entry).type if isinstance(entry := ring[number], bytes) else "")
+        return {name for name in found if name and name not in PAYLOADS}
 
     @property
     def behind(self) -> float | None:

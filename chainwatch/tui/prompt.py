@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from chainwatch.errors import ChainwatchError
-from chainwatch.tui.drawing import Cell, drawable, style
+from chainwatch.tui.drawing import RAISED, Cell, drawable, style
 from chainwatch.tui.words import Known, completed, offers
 
-_HELP = "types, or chains= token= address= min_amount= where=…   tab completes"
+_HELP = "types, chains= token= address= min_amount= where=…; nothing: all events"
 
 
 class FilterInput(Input):
@@ -86,7 +86,9 @@ class Prompt(Vertical):
 
     def say(self, text: str, *, wrong: bool = True) -> None:
         mark = "✖ " if wrong else ""
-        self.query_one("#said", Static).update(Text(mark + text, style("bad" if wrong else "dim"), no_wrap=not wrong))
+        self.query_one("#said", Static).update(
+            Text(mark + text, style("bad" if wrong else "dim", RAISED), no_wrap=not wrong)
+        )
 
     def refuse(self, error: ChainwatchError) -> None:
         """What is wrong with it; it can be corrected at once."""
@@ -132,5 +134,5 @@ class Prompt(Vertical):
             cells.append(Cell(f"{'▸' if chosen else ' '}{drawable(word, 60)} ", "strong" if chosen else "dim"))
         text = Text(no_wrap=True, overflow="ellipsis")
         for cell in cells:
-            text.append(cell.text, style(cell.tone))
+            text.append(cell.text, style(cell.tone, RAISED))
         self.query_one("#offers", Static).update(text)

@@ -7,12 +7,13 @@ left over goes to those that may be wider, the first one first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from chainwatch.client import Wallet
-from chainwatch.text import age, amount, short
+from chainwatch.text import age, amount, glance, short
 from chainwatch.tui.drawing import Cell, Tone, drawable, sparkline, state
 from chainwatch.tui.model import Model
 from chainwatch.tui.prices import Price
@@ -29,6 +30,8 @@ class Column(NamedTuple):
     align: str = "<"
     rank: int = 0
     most: int = 0
+    shorter: Callable[[str], str] = str
+    """What is left of a text that does not fit, before it is cut."""
 
 
 class Row(NamedTuple):
@@ -78,6 +81,15 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms" if value >= 1 else f"{value:.2f} ms"
 
 
+def _both(less: float | None, more: float | None) -> str:
+    """Two times in one unit: `24/81 ms`."""
+    if less is None or more is None:
+        return _milliseconds(less)
+    if more >= 1:
+        return f"{less:.1f}/{more:.1f} s"
+    return "/".join(milliseconds(one * 1000).removesuffix(" ms") for one in (less, more)) + " ms"
+
+
 def size(count: float) -> str:
     """Bytes for a glance: `829 KiB`."""
     for unit in ("B", "KiB", "MiB"):
@@ -94,17 +106,23 @@ def rate(value: float | None) -> str:
     return f"{value:,.0f}/s" if value >= 10 or value == 0 else f"{value:.1f}/s"
 
 
+def _without_scheme(text: str) -> str:
+    """The host says more of an endpoint than how it is spoken to."""
+    return _SCHEME.sub("", text)
+
+
+_SCHEME: Final = re.compile(r"\b(?:ws|http)s?://")
+
 # --- chains and endpoints -----------------------------------------------------------------------------------------
 
 _CHAINS: Final = (
-    Column("chain, endpoint", 16, most=48),
+    Column("chain, endpoint", 14, most=48, shorter=_without_scheme),
     Column("state", 14),
     Column("head", 10, ">"),
     Column("lag", 6, ">"),
-    Column("p50", 7, ">", rank=1),
-    Column("p95", 7, ">", rank=2),
+    Column("RTT p50/95", 10, ">", rank=2),
     Column("last minute", SPARK, rank=3),
-    Column("", 10, ">"),
+    Column("", 10, ">", rank=1),
 )
 CHAIN_ORDERS: Final = ("name", "lag", "RTT")
 
@@ -123,7 +141,9 @@ def chains(model: Model, order: str, _now: float) -> Table:
         newest = max((one.head for one in chain.endpoints if one.head is not None), default=None)
         ranked = sorted(chain.endpoints, key=lambda one: -(one.rtt_p50_seconds or 0) if order == "RTT" else 0)
         rows += [_endpoint(one, chain, newest, model, last=one is ranked[-1]) for one in ranked]
-    return Table(str(len(known)), _CHAINS, tuple(rows), "no chain is followed" if model.vitals else UNKNOWN)
+    return Table(
+        str(len(known)), _CHAINS, tuple(rows), "no chain is followed: custom events only" if model.vitals else UNKNOWN
+    )
 
 
 def _chain(chain: Chain, model: Model) -> Row:
@@ -134,7 +154,6 @@ def _chain(chain: Chain, model: Model) -> Row:
         state(chain.state),
         Cell(_number(chain.head)),
         Cell(lag),
-        Cell(""),
         Cell(""),
         Cell(sparkline(model.past.of(chain.name), SPARK), "dim"),
         Cell(f"{_number(chain.reorgs)} reorg{'' if chain.reorgs == 1 else 's'}", "warn" if chain.reorgs else "dim"),
@@ -151,8 +170,7 @@ def _endpoint(one: Endpoint, chain: Chain, newest: int | None, model: Model, *, 
         state(one.state),
         Cell(_number(one.head)),
         Cell("-" if back is None else f"{back} bl"),
-        Cell(_milliseconds(one.rtt_p50_seconds)),
-        Cell(_milliseconds(one.rtt_p95_seconds)),
+        Cell(_both(one.rtt_p50_seconds, one.rtt_p95_seconds)),
         Cell(sparkline(model.past.of(f"{chain.name} {one.endpoint}"), SPARK), "accent"),
         Cell(f"{_number(reconnects)} reconn.", "warn" if reconnects else "dim"),
         about={
@@ -171,7 +189,7 @@ def _endpoint(one: Endpoint, chain: Chain, newest: int | None, model: Model, *, 
 
 _STREAMS: Final = (
     Column("key", 10, rank=2),
-    Column("peer", 16, rank=1),
+    Column("peer", 15, rank=1, most=21),
     Column("filter", 14, most=90),
     Column("state", 13),
     Column("lag", 7, ">"),
@@ -200,7 +218,7 @@ def _stream(one: Listener, model: Model) -> Row:
     wanted = " ".join(_words(name, words) for name, words in one.filters.items()) or "everything"
     return _row(
         Cell(one.key or "-"),
-        Cell(one.peer or "-"),
+        Cell("this monitor", "dim") if one.stream in model.own else Cell(one.peer or "-"),
         Cell(wanted, "plain" if one.filters else "dim"),
         state(one.state),
         Cell(_number(one.lag), "warn" if one.lag > 1000 else "plain"),
@@ -211,7 +229,7 @@ def _stream(one: Listener, model: Model) -> Row:
             "stream": one.stream,
             "kind": one.kind,
             "key": one.key,
-            "peer": one.peer,
+            "peer": f"{one.peer}, this monitor" if one.stream in model.own else one.peer,
             "filter": " ".join(f"{name}={','.join(words)}" for name, words in one.filters.items()) or "everything",
             "state": one.state,
             "behind": f"{one.lag:,} events",
@@ -232,14 +250,15 @@ def _words(name: str, words: Sequence[str]) -> str:
 # --- prices and wallets -------------------------------------------------------------------------------------------
 
 _HELD: Final = (
-    Column("what", 10, most=12),
-    Column("", 16, ">", most=34),
+    Column("what", 10, most=18),
+    Column("price, balance", 14, ">", most=34),
     Column("token", 6, most=10),
     Column("change", 9, ">", rank=1),
-    Column("trend", SPARK, rank=4),
-    Column("state, source", 14, rank=2),
+    Column("last minutes", SPARK, rank=4),
+    Column("state, source", 13, rank=2),
     Column("age", 5, ">", rank=3),
 )
+_DIGITS: Final = 8  # behind the point of a price
 HELD_ORDERS: Final = ("name", "age", "change")
 
 
@@ -254,7 +273,14 @@ def held(model: Model, order: str, now: float) -> Table:
     told = {one.source for one in model.prices} | {one.pair for one in model.prices}
     for source in model.vitals.sources if model.vitals else ():
         if source.state != "ok" or not any(word in source.name for word in told):
-            cells = (Cell(source.name), Cell(source.price or "-"), Cell(""), Cell(""), Cell(""), state(source.state))
+            cells = (
+                Cell(source.name),
+                Cell(glance(source.price or "-", _DIGITS)),
+                Cell(""),
+                Cell(""),
+                Cell(""),
+                state(source.state),
+            )
             rows.append(_row(*cells, about={"source": source.name, "state": source.state, "reason": source.reason}))
     for wallet in sorted(model.wallets, key=lambda one: (not one.name, one.name, one.chain, one.address)):
         rows += _wallet(wallet, several=len({one.chain for one in model.wallets}) > 1)
@@ -266,12 +292,13 @@ def _price(one: Price, now: float) -> Row:
     arrow = "" if tone == "plain" else "▼ " if one.change[0] == "-" else "▲ "
     return _row(
         Cell(one.pair, "strong"),
-        Cell(one.price),
+        Cell(glance(one.price, _DIGITS)),
         Cell(""),
         Cell(f"{arrow}{one.change.lstrip('+-')}%" if one.change else "", tone),
         Cell(sparkline(one.past, SPARK, bottom=None), "accent"),
         Cell(one.source, "dim"),
         Cell(age(max(0.0, now - one.at)) if one.at else "-", "dim"),
+        about={"price": f"{one.price} {one.pair}", "change": one.change and f"{one.change}%", "source": one.source},
     )
 
 
@@ -283,7 +310,7 @@ def _wallet(wallet: Wallet, *, several: bool) -> list[Row]:
         about = {"wallet": wallet.name, "address": wallet.address, "chain": wallet.chain, "balance": balance}
         cells = (
             Cell(name if not index else "", "strong"),
-            Cell(balance),
+            Cell(glance(balance)),
             Cell(holding.token or short(holding.token_address or "?")),
             *(Cell(""), Cell("")),
             state(wallet.state) if not index else Cell(""),

@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 from server import house as houses
 from server.house import ALICE, block, transfer
 from tui.stage import NOW, Still, hides, model, monitor, screen, shows, until
@@ -222,6 +223,23 @@ async def test_another_word_is_chosen_with_the_arrows(pilot):
     await hides(pilot, "chain_status ")
 
 
+async def test_types_that_clients_published_are_completed(pilot, house):
+    await house.tell(replace(transfer(51), type="deploy"))
+    await shows(pilot, "deploy")
+    await pilot.press("slash", *"depl")
+    await shows(pilot, "▸deploy")
+
+
+async def test_whoever_looks_at_the_listeners_knows_which_he_is(pilot, house):
+    await pilot.resize_terminal(140, 40)
+    other = await house.stream("/events/stream?types=block_new")
+    await shows(pilot, "this monitor     balance_ch", "everything", "block_new   ")
+    [listed] = (line for line in screen(pilot.app).split("\n") if "block_new   " in line)
+    assert "127.0.0.1:" in listed
+    assert "this monitor" not in listed
+    other.close()
+
+
 async def test_a_type_is_no_key_while_it_is_typed(pilot):
     await pilot.press("slash", *"q s?", "space")
     await shows(pilot, " q s?")
@@ -247,7 +265,7 @@ async def test_every_pane_shows_what_it_is_for(pilot):
         pilot,
         *("ethereum", "● connected", "└ wss://node", "3.0 ms", "1.5s behind"),
         *("alice", "1.5 ETH"),
-        *("streams 2 of", "balance_changed", "everything", "● live"),
+        *("streams 2 of", "this monitor    balance", "everything", "● live"),
         *("50 kept", "the last took", "the oldest is"),
     )
 
@@ -293,7 +311,9 @@ async def test_a_row_of_each_pane_is_shown_in_full_and_copied(pilot):
 async def test_a_question_mark_shows_the_keys(house, tmp_path):
     async with watching(house, tmp_path, size=(80, 24)) as pilot:
         await pilot.press("question_mark")
-        await shows(pilot, "space             pause the events, or go on")
+        await shows(pilot, "space           pause the events, or go on")
+        await shows(pilot, "│ Look ", "in UTC  ")  # all of it, at a glance, and no line is broken
+        assert all(line.strip(" │▌") for line in screen(pilot.app).split("\n")[2:21])
         await pilot.press("q")
         await hides(pilot, "pause the events, or go on")
         assert pilot.app.is_running
@@ -313,6 +333,34 @@ async def test_keys_on_an_empty_screen_do_nothing():
         for _ in range(5):
             await pilot.press("up", "down", "home", "end", "pageup", "enter", "y", "s", "tab")
         await shows(pilot, "◌ connecting", "no event so far")
+
+
+@pytest.mark.parametrize("height", [5, 9, 13, 15])
+async def test_a_low_screen_has_room_for_events_and_for_a_pane_instead_of_them(height):
+    app = monitor(model())
+    async with app.run_test(size=(60, height)) as pilot:
+        newest = "06:59:59 ethereum failed"
+        await shows(pilot, "● live", "▸ events", newest)
+        await pilot.press("tab")
+        await shows(pilot, "▸ chains 2", "▌base")
+        assert (newest in screen(app)) is (height > 14)
+        if height > 8:
+            await pilot.press("slash")
+            await shows(pilot, newest, "tab complete")
+            await pilot.press("escape")
+        else:
+            await pilot.press("shift+tab")
+        await shows(pilot, "▸ events", newest)
+        await pilot.resize_terminal(200, 50)
+        await shows(pilot, newest, "chains 2", "prices and wallets", "streams 4 of 10,000", "log up 26h")
+
+
+async def test_the_last_line_has_the_keys_of_what_is_done_now(pilot):
+    await shows(pilot, "space pause")
+    await pilot.press("slash")
+    await shows(pilot, "tab complete", "esc leave it")
+    await pilot.press("escape")
+    await shows(pilot, "space pause")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 8), (400, 12)])
