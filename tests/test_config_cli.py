@@ -180,6 +180,69 @@ def test_contracts_are_asked_what_they_are(write, poor, capsys):
     ]
 
 
+SHOP = """[[webhooks]]
+name = "{name}"
+url = "{url}"
+secret_file = "shop.secret"
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "shop.secret").write_text(f"whsec_{base64.b64encode(bytes(32)).decode()}")
+
+    def one(url: str, name: str = "shop", *, more: str = "") -> str:
+        return SHOP.format(name=name, url=url) + more + "\n"
+
+    return one
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://10.1.2.3/secret-path", "the address is not public"), ("https://[::1]/", "the address is not public"),
+        ("https://[::ffff:192.168.0.1]/", "the address is not public"), ("https://shop.example:25/", "port 25"),
+    ],
+)  # fmt: skip
+def test_a_receiver_that_would_never_be_called_is_an_error_with_its_line(write, shop, capsys, url, why):
+    assert run(["-c", str(write(shop(url))), "config", "check"]) == 3
+    err = capsys.readouterr().err
+    assert "line 3" in err
+    assert why in err
+    assert "allow_private = true" in err
+    assert "secret-path" not in err
+    assert run(["-c", str(write(shop(url, more="allow_private = true"))), "config", "check"]) == 0
+    for number in ("https://2130706433/", "https://127.1/"):
+        assert run(["-c", str(write(shop(number, more="allow_private = true"))), "config", "check"]) == 3
+        assert "the host is no name and no address" in capsys.readouterr().err
+
+
+def test_online_it_is_said_what_the_names_of_receivers_mean(write, shop, capsys):
+    path = write(
+        shop("https://localhost:8443/secret-path")
+        + shop("https://localhost/", "mine", more="allow_private = true")
+        + shop("https://8.8.8.8/", "far")
+    )
+    assert run(["-c", str(path), "config", "check"]) == 0
+    capsys.readouterr()
+    assert run(["-c", str(path), "config", "check", "--online"]) == 3
+    told = capsys.readouterr()
+    lines = [line.split() for line in told.out.splitlines()]
+    assert ["webhooks"] in lines
+    assert [line[1:3] for line in lines[-3:]] == [["wrong", "shop"], ["ok", "mine"], ["ok", "far"]]
+    assert "its name means an address that is not public (" in told.err
+    assert "127.0.0.1" in told.err
+    assert "allow_private = true" in told.err
+    assert "secret-path" not in told.out + told.err
+
+
+def test_online_a_name_that_nobody_knows_is_said_and_waited_for(write, shop, capsys):
+    assert run(["-c", str(write(shop("https://nobody.invalid/"))), "config", "check", "--online"]) == 4
+    told = capsys.readouterr()
+    assert "✗ down   shop  https://nobody.invalid  " in told.out
+    assert "the names of 1 of 1 receiver are not known now" in told.err
+
+
 # --- show -----------------------------------------------------------------------------------------------------------
 
 EVERYTHING = f"""

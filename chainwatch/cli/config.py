@@ -47,8 +47,9 @@ def check(
 
     Each problem of the configuration is told with its line and with what would be right. With --online each
     endpoint is asked as well: whether it answers, for which chain, how fast, how old its newest block is, and what
-    it has of what the configuration needs; and the contracts of tokens and feeds, what they say of themselves. Exit
-    code 3 where something is wrong, 4 where an endpoint does not answer.
+    it has of what the configuration needs; the contracts of tokens and feeds, what they say of themselves; and what
+    the names of receivers of webhooks mean, who are not called. Exit code 3 where something is wrong, 4 where an
+    endpoint does not answer, or a name is not known.
     """
     found = _loaded(ctx)
     settings = found.settings
@@ -208,6 +209,10 @@ def _check_online(frame: Frame, loaded: Loaded, notes: Notes) -> None:
                     silent.append(one.endpoint)
         usable = [url for url, one in zip(chain.endpoints, found, strict=True) if verdict(one, chain.chain_id) == "ok"]
         problems += _contracts(chain, settings, usable, notes)
+    unknown = 0
+    if settings.webhooks:
+        wrong, unknown = _receivers(settings, paint=paint)
+        problems += wrong
     if problems:
         placed = [replace(problem, line=line_of(problem.key, loaded.lines)) for problem in problems]
         raise ConfigError(f"{_count(len(placed), 'problem')} in {_named(loaded)}", placed)
@@ -217,6 +222,25 @@ def _check_online(frame: Frame, loaded: Loaded, notes: Notes) -> None:
             f"{len(silent)} of {asked} cannot be used now",
             hint="serve tries again and again, and uses others meanwhile",
         )
+    if unknown:
+        raise Unreachable(
+            f"the names of {unknown} of {_count(len(settings.webhooks), 'receiver')} are not known now",
+            hint="their events wait in the log, and are sent when they are",
+        )
+
+
+def _receivers(settings: Settings, *, paint: bool) -> tuple[list[Problem], int]:
+    """What is wrong with receivers of webhooks, by what their names mean now; and how many mean nothing."""
+    from chainwatch.cli import receivers
+
+    found = receivers.looked_up(settings.webhooks)
+    print("webhooks")
+    print("\n".join(receivers.lines(found, paint=paint)), flush=True)
+    hint = "set allow_private = true if its receiver is on a network of yours"
+    wrong = [
+        Problem(f"webhooks[{index}].url", one.told, hint) for index, one in enumerate(found) if one.verdict == "wrong"
+    ]
+    return wrong, sum(one.verdict == "down" for one in found)
 
 
 def _contracts(chain: ChainSettings, settings: Settings, usable: Sequence[str], notes: Notes) -> list[Problem]:

@@ -44,12 +44,13 @@ def lines(found: Sequence[Found], chain_id: int | None, *, paint: bool) -> Itera
     """The endpoints of a chain; its id, if that is known."""
     width = max(len(one.endpoint) for one in found)
     for one in found:
-        yield f"  {_mark(verdict(one, chain_id), paint=paint)}  {one.endpoint:{width}}  {told(one, chain_id)}"
+        yield f"  {mark(verdict(one, chain_id), paint=paint)}  {one.endpoint:{width}}  {told(one, chain_id)}"
         if one.abilities and verdict(one, chain_id) == "ok":
             yield f"{'':11}{abilities(one)}"
 
 
-def _mark(found: Verdict, *, paint: bool) -> str:
+def mark(found: Verdict, *, paint: bool) -> str:
+    """A glyph and a word."""
     text, color = _SHOWN[found]
     return f"\x1b[{color}m{text}\x1b[0m" if paint else text
 

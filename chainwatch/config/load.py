@@ -23,7 +23,7 @@ from chainwatch.config.model import SINGLE, TABLES, Settings, default_log_path, 
 from chainwatch.config.places import line_of, lines as places_of
 from chainwatch.config.references import check_references
 from chainwatch.config.values import Wrong
-from chainwatch.config.webhooks import check_files, check_words
+from chainwatch.config.webhooks import check_files, check_urls, check_words
 from chainwatch.errors import ConfigError, Problem
 from chainwatch.text import printable
 
@@ -112,7 +112,7 @@ def loaded(
     except ValidationError as error:
         problems = [*explain(error, places), *problems]
     else:
-        problems += check_words(settings.webhooks, vocabulary(settings))
+        problems += [*check_urls(settings.webhooks), *check_words(settings.webhooks, vocabulary(settings))]
     lines = places_of(text)
     if problems:
         problems = sorted((_placed(problem, lines) for problem in problems), key=lambda problem: problem.line or 0)

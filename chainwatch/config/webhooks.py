@@ -95,6 +95,30 @@ def check_files(secret_file: object, ca_file: object) -> Iterator[tuple[str, Wro
                 yield "ca_file", Wrong("holds no certificate", "PEM: -----BEGIN CERTIFICATE-----")
 
 
+def check_urls(webhooks: Sequence[WebhookSettings]) -> Iterator[Problem]:
+    """URLs that would never be called, as their text alone tells."""
+    if not webhooks:
+        return
+    from chainwatch.config import target
+
+    for index, webhook in enumerate(webhooks):
+        try:
+            target.parse(webhook.url, private=webhook.allow_private)
+        except UsageError as error:
+            yield Problem(f"webhooks[{index}].url", error.what, _allowed(webhook.url) or error.hint)
+
+
+def _allowed(url: str) -> str:
+    """What would be right where it is a URL of a network of ours."""
+    from chainwatch.config import target
+
+    try:
+        target.parse(url, private=True)
+    except UsageError:
+        return ""
+    return "set allow_private = true if its receiver is on a network of yours"
+
+
 def check_words(webhooks: Sequence[WebhookSettings], vocabulary: Vocabulary) -> Iterator[Problem]:
     """Filters whose words mean nothing."""
     for index, webhook in enumerate(webhooks):

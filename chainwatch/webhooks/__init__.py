@@ -6,9 +6,9 @@ the last attempts, kept as state of the log. One event is one request (`POST`, t
 it), one request is under way at a time, and the cursor moves when it was answered with 2xx. So a receiver that fails,
 stalls or is gone costs a place in the log and nothing else, and a daemon that is killed repeats one event at most.
 
-`signing` is the Standard Webhooks scheme, `target` says which addresses may be called, `delivery` what follows from an
-answer (again, later, dead letter, pause): these are pure. `caller` makes the request; `kept` and `register` are what is
-kept; `courier` is the task of one webhook; `house` has them all, and is what the server and the daemon use.
+`signing` is the Standard Webhooks scheme, `config.target` says which addresses may be called, `delivery` what follows
+from an answer (again, later, dead letter, pause): these are pure. `caller` makes the request; `kept` and `register` are
+what is kept; `courier` is the task of one webhook; `house` has them all, and is what the server and the daemon use.
 """
 
 from chainwatch.webhooks.caller import Caller, Trust

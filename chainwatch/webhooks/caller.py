@@ -27,10 +27,10 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from chainwatch import __version__
-from chainwatch.webhooks import target as targets
+from chainwatch.config import target as targets
+from chainwatch.config.target import Target
 from chainwatch.webhooks.delivery import Fault, Reply, of_status, retry_after
 from chainwatch.webhooks.room import Room
-from chainwatch.webhooks.target import Target
 
 TIMEOUT: Final = 10.0
 """Seconds for the look-up, the connection, and the head of the answer, together."""

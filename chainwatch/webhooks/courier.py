@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import structlog
 
+from chainwatch.config import target
 from chainwatch.errors import LogError, UsageError
 from chainwatch.event import rfc3339
 from chainwatch.filter import Filter
@@ -24,7 +25,7 @@ from chainwatch.log import Cursor, parse_cursor
 from chainwatch.stream.begin import Gap
 from chainwatch.stream.follow import Follower, Given, State
 from chainwatch.stream.wire import Piece
-from chainwatch.webhooks import kept, signing, target
+from chainwatch.webhooks import kept, signing
 from chainwatch.webhooks.caller import chance
 from chainwatch.webhooks.delivery import ACCEPTED, LONGEST_WISH, Outcome, Reply, decide, decide_challenge
 from chainwatch.webhooks.kept import Letter, Standing

@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
+from chainwatch.config import target
 from chainwatch.errors import LogError, UsageError
 from chainwatch.filter import Filter
 from chainwatch.stream.follow import Followers
-from chainwatch.webhooks import courier, kept, signing, target
+from chainwatch.webhooks import courier, kept, signing
 from chainwatch.webhooks.again import Sent, send_again
 from chainwatch.webhooks.caller import Caller
 from chainwatch.webhooks.configured import Configured

@@ -15,10 +15,11 @@ from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fix
 from webhooks.receiver import SECRET, Receiver, respond, says, stalls, well
 
 from chainwatch import asyncapi
+from chainwatch.config import target
 from chainwatch.examples import CUSTOM, EXAMPLES
 from chainwatch.keys import Keyring
 from chainwatch.stream.begin import Gap
-from chainwatch.webhooks import Purpose, Trust, delivery, kept, target
+from chainwatch.webhooks import Purpose, Trust, delivery, kept
 from chainwatch.webhooks.caller import Resolver
 from chainwatch.webhooks.courier import gap_body
 

@@ -9,7 +9,8 @@ import pytest
 import trustme
 from webhooks.receiver import Receiver, here
 
-from chainwatch.webhooks import caller, target
+from chainwatch.config import target
+from chainwatch.webhooks import caller
 
 
 @pytest.fixture(name="ca", scope="session")

@@ -13,8 +13,9 @@ import pytest
 import trustme
 from webhooks.receiver import HOST, Receiver, chatters, cuts, floods, promises, respond, says, well
 
-from chainwatch.webhooks import Caller, Trust, caller, target
-from chainwatch.webhooks.target import Target
+from chainwatch.config import target
+from chainwatch.config.target import Target
+from chainwatch.webhooks import Caller, Trust, caller
 
 TO = Target(HOST, 443, "/hook")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from chainwatch.config import target
+from chainwatch.config.target import Target
 from chainwatch.errors import UsageError
-from chainwatch.webhooks import target
-from chainwatch.webhooks.target import Target
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1", "64:ff9b::808:808"]
 NOT_PUBLIC = [
@@ -15,7 +15,7 @@ NOT_PUBLIC = [
     "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fe80::1",
     "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::1",
     "2002:7f00:1::1", "2002:a9fe:a9fe::", "2002:c0a8:101::", "2001::1", "2001:db8::1", "3fff::1", "100::1", "4000::1",
-    "no address",
+    "2606:4700::1111%eth0", "no address",
 ]  # fmt: skip
 
 
@@ -46,6 +46,10 @@ def test_a_url_is_taken_as_it_is():
         ("https://example.com:22/", "port 22"), ("https://example.com:99999/", "no URL"),
         ("https://127.0.0.1/", "not public"), ("https://[::1]/", "not public"),
         ("https://[::ffff:10.0.0.1]/", "not public"), ("https://169.254.169.254/latest", "not public"),
+        ("https://[2606:4700::1111%25eth0]/", "not public"), ("https://127.0.0.1./", "no name"),
+        ("https://2130706433/", "no name"), ("https://0x7f000001/", "no name"), ("https://0177.0.0.1/", "no name"),
+        ("https://127.1/", "no name"), ("https://0/", "no name"), ("https://a.0x/", "no name"),
+        ("https://①②⑦.0.0.1/", "not public"), ("https://1.2.3.4.5/", "no name"),
         ("https://exa mple.com/", "characters"), ("https://example.com/\r\nX: y", "characters"),
         ("https://example.com/" + "a" * 2048, "longer"), ("", "not https"), ("https://[::1/", "no URL"),
     ],

@@ -9,6 +9,7 @@ operator, who owns this network, may allow private addresses in the configuratio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple, NoReturn
@@ -36,6 +37,8 @@ _NO_PUBLIC_4: Final = tuple(
 # What is public of IPv6 is 2000::/3, but for these (IANA IPv6 Special-Purpose Address Registry).
 _PUBLIC_6: Final = IPv6Network("2000::/3")
 _NO_PUBLIC_6: Final = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2620:4f:8000::/48", "3fff::/20")))
+# What the C library, and browsers, take for an address: 2130706433, 0x7f.1, 127.1 (WHATWG URL, "ends in a number").
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
@@ -77,16 +80,13 @@ def parse(text: str, *, private: bool = False) -> Target:
         _refuse("the URL has a user or a password", "a receiver knows us by the signature of each request")
     if url.raw_fragment or "#" in text:
         _refuse("the URL has a fragment", "what stands behind # is never sent")
+    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]) and not _is_address(host):
+        _refuse("the host is no name and no address", "an address is four numbers: https://192.0.2.7/path")
     if not private:
         if port != _HTTPS and port < _UNPRIVILEGED:
             _refuse(f"port {port} is not called", f"use {_HTTPS}, or one from {_UNPRIVILEGED} on")
-        try:
-            address = ip_address(host)
-        except ValueError:
-            pass
-        else:
-            if not is_public(str(address)):
-                _refuse("the address is not public", "only the operator can name one of this network ([[webhooks]])")
+        if _is_address(host) and not is_public(host):
+            _refuse("the address is not public", "only the operator can name one of this network ([[webhooks]])")
     return Target(host, port, url.raw_path_qs)
 
 
@@ -105,14 +105,24 @@ def is_public(text: str) -> bool:
     """Whether anybody on the internet could call this address, so that we do no more than they can."""
     try:
         address = ip_address(text)
-    except ValueError:  # with a scope (`fe80::1%eth0`): it belongs to a link
+    except ValueError:
         return False
     if isinstance(address, IPv6Address):
+        if address.scope_id is not None:  # `fe80::1%eth0`: it belongs to a link
+            return False
         inner = _inside(address)
         if inner is None:
             return address in _PUBLIC_6 and not any(address in network for network in _NO_PUBLIC_6)
         address = inner
     return not any(address in network for network in _NO_PUBLIC_4)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _inside(address: IPv6Address) -> IPv4Address | None:
