@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import signal
@@ -116,9 +117,20 @@ class Anvil:
         await self.start()
 
     def freeze(self) -> None:
-        """Half-open: the sockets stay, and nothing answers."""
+        """Half-open: the sockets stay, and nothing answers. It waits for the last of its threads."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        while self._runs():
+            time.sleep(0.001)
+
+    def _runs(self) -> bool:
+        """Whether any of its threads is not stopped."""
+        assert self.process is not None
+        for thread in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                if thread.read_text().rpartition(") ")[2][0] not in "TXZ":
+                    return True
+        return False
 
     def thaw(self) -> None:
         assert self.process is not None

@@ -59,7 +59,15 @@ class Reader:
 class Watched:
     """One endpoint, and everything from it to the reader."""
 
-    def __init__(self, url: str, chain_id: int, *, dropped_after: float = 1.0, wallets: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        chain_id: int,
+        *,
+        dropped_after: float = 1.0,
+        wallets: tuple[str, ...] = (),
+        timeout: float = 5.0,
+    ) -> None:
         which = "watched" if wallets else "all"
         self.rules = Rules(chain="sim", native="ETH", pending=which, wallets=frozenset(wallets))  # type: ignore[arg-type]
         self.pool = Pool(self.rules, dropped_after=dropped_after, max_depth=8)
@@ -68,7 +76,7 @@ class Watched:
         self.changed = asyncio.Event()
         kind = WebSocketEndpoint if url.startswith("ws") else HttpEndpoint
         self.endpoint: Endpoint = kind(
-            url, chain="sim", chain_id=chain_id, profile=Profile(development=True), timeout=5.0,
+            url, chain="sim", chain_id=chain_id, profile=Profile(development=True), timeout=timeout,
             changed=self.changed.set, pending=self.inbox.push,
         )  # fmt: skip
 
@@ -288,10 +296,11 @@ async def test_heads_come_first_however_much_is_pushed():
     world = World(3)
     flood = [b'"0x%064x"' % number for number in range(25_000)]
     conduct = Only(told=lambda results: [*flood, *results])
-    async with SimulatedNode(world, conduct=conduct) as node, watching(node.url, CHAIN_ID) as watched:
+    # The node is in this process, and is not given up on while it writes all that.
+    async with SimulatedNode(world, conduct=conduct) as node, watching(node.url, CHAIN_ID, timeout=60) as watched:
         world.mine()
         world.mine()
-        await watched.until(lambda: watched.endpoint.head.hash == world.head.hash)
+        await watched.until(lambda: watched.endpoint.head.hash == world.head.hash, seconds=60)
         assert (await watched.endpoint.latest()).hash == world.head.hash
         assert watched.inbox.vitals()["to_look_up"] <= 2 * mempool.ROOM
         assert watched.inbox.left_out > 0
