@@ -113,6 +113,7 @@ async def _serve(
     from chainwatch.mcp.channel import Channel, declare
     from chainwatch.mcp.stdio import Incoming, Outgoing, Wire
 
+    gc.freeze()  # nor is it looked through at the end: a host that closed stdin has 2 s until it kills
     gc.enable()
     agents = Agents(lambda _: desk)
     server = agents.server(__version__)
