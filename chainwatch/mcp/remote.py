@@ -234,10 +234,10 @@ class Desk:
                 whose = "does not take this key" if self._key else "wants a key"
                 return Turned(f"The daemon at {redact_url(self._base)} {whose}", _KEY, forbidden=True)
             case Refused(status=403):
-                return Turned(_sentence(error.what), _sentence(error.hint), forbidden=True)
+                return Turned(_sentence(error.what), error.hint, forbidden=True)  # a hint may be a command
             case BadAnswer():
                 return Turned(_sentence(_whole(error)), error.hint)
-        return Turned(_sentence(error.what), _sentence(error.hint))
+        return Turned(_sentence(error.what), error.hint)
 
 
 _LATER: Final = "Try it again in a while."

@@ -199,6 +199,7 @@ async def test_a_key_that_is_missing_wrong_or_not_for_that_is_said_to_be(tmp_pat
         with pytest.raises(Turned, match="send") as caught:
             await over_http(house, text(READER)).send("deploy", {}, None)
         assert caught.value.forbidden
+        assert caught.value.hint.startswith("chainwatch keys create "), "a command is as it is typed"
         assert (await over_http(house, text(SENDER)).send("deploy", {}, None)).id
         assert len((await over_http(house, text(READER)).page({}, 9)).events) == 1
     finally:
