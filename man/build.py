@@ -162,7 +162,7 @@ def _usage(path: list[str], command: Any, context: Any) -> Iterator[str]:
         yield ".El"
     if command.epilog:
         yield ".Pp"
-        yield f".Dl $ {escaped(command.epilog.removeprefix('Example: '))}"
+        yield f".Dl $ {escaped(command.epilog.removeprefix(cli.WHOLE).removeprefix('Example: '))}"
 
 
 def _argument(parameter: Any) -> str:

@@ -2,7 +2,7 @@
 Every error of the command line: what was typed, the exit code, and the block that people read, word for word.
 
 `$OPEN` is a daemon without keys, `$LOCKED` one with keys: `$READER` may see blocks, `$SENDER` may only send. `$ODD` is
-a web server that is no daemon, `$TMP` a folder.
+a web server that is no daemon, `$TLS` the same as if it spoke TLS, `$TMP` a folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USAGE = [
     ),
     ("serve --port 70000", "Invalid value for '--port': it is 65535 or less\nsee chainwatch serve --help"),
     ("serve --port http", "Invalid value for '--port': it is a number\nsee chainwatch serve --help"),
-    ("tail extra", "Got unexpected extra argument(s) (extra)\nsee chainwatch tail --help"),
+    ("tail extra", "there is no place for: extra\nsee chainwatch tail --help"),
     ("tail --jsn", "no option '--jsn'\ndid you mean '--json'?"),
     ("tail --url", "Option '--url' requires an argument\nsee chainwatch --help"),
     ("tail -n -1", "Invalid value for '-n': it is 0 or more\nsee chainwatch tail --help"),
@@ -81,12 +81,13 @@ USAGE = [
         "tail --url $OPEN --no-follow --last-event-id x",
         "'x' is no cursor\na cursor is the id of an event in a stream, or `next` of a page",
     ),
-    ("status extra", "Got unexpected extra argument(s) (extra)\nsee chainwatch status --help"),
+    ("status extra", "there is no place for: extra\nsee chainwatch status --help"),
     (
         "history --url $OPEN --until soon",
         "'soon' is no time\nuntil is earliest, now, an age such as 15m, or a time such as 2025-06-24T07:00:00Z",
     ),
     ("history -n 3 --until 1h", "-n and --until do not go together\nthe newest N are those before now"),
+    ("history --json --csv", "json and csv are both asked for\na line has one form"),
     ("history --csv --format x", "csv and template are both asked for\na line has one form"),
     (
         "history --columns data.amuont -t token",
@@ -189,10 +190,14 @@ FAILURE = [
         "send block --url $OPEN",
         "$OPEN answers 409: the type 'block' is reserved\nit means something already; choose another, such as my_block",
     ),
-    ("tail --url $OPEN --cursor-file $TMP", "cannot read the cursor file $TMP\nis a directory"),
+    ("tail --url $OPEN --cursor-file $TMP", "cannot read the cursor file $TMP\nis a directory\nname another one"),
+    *(
+        (f"{command} --url $ODD/busy", "$ODD/… answers 503: Service Unavailable\ntry again in 3s")
+        for command in ("status", "webhooks list")
+    ),
     (
         "wait --url $OPEN --timeout 1m --cursor-file $TMP/none/cursor",
-        "cannot write the cursor file $TMP/none/cursor\nno such file or directory",
+        "cannot write the cursor file $TMP/none/cursor\nno such file or directory\nname another one",
     ),
     (
         "monitor --url $OPEN",
@@ -258,6 +263,16 @@ NOBODY_THERE = [
             "its name is not known\nis `chainwatch serve` running there?"
         ),
     ),
+    *(
+        (
+            f"{command} --url $TLS",
+            (
+                "cannot reach a chainwatch daemon at $TLS\n"
+                "it does not speak TLS: is it http:// instead?\nis `chainwatch serve` running there?"
+            ),
+        )
+        for command in ("status", "tail")
+    ),
 ]
 
 NOT_THERE = [
@@ -287,7 +302,10 @@ class Odd(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.command == "POST":
             self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
+        busy = self.path.startswith("/busy")
+        self.send_response(503 if busy else 200)
+        if busy:
+            self.send_header("Retry-After", "3")
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -316,6 +334,7 @@ def places(tmp_path_factory):
             "OPEN": open_url,
             "LOCKED": locked_url,
             "ODD": f"http://127.0.0.1:{server.server_port}",
+            "TLS": f"https://127.0.0.1:{server.server_port}",
             "TMP": str(folder),
             "READER": reader,
             "SENDER": sender,

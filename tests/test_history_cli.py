@@ -141,6 +141,7 @@ def test_columns_that_are_named_make_it_csv(capfdbinary):
     ("value", "cell"),
     [
         ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("＝HYPERLINK(1)", "'＝HYPERLINK(1)"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("+1-1", "'+1-1"),
         ("-5", "-5"),

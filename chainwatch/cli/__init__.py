@@ -35,6 +35,7 @@ Color = Literal["auto", "always", "never"]
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+WHOLE: Final = "\b\n"  # help does not break the lines behind it: half of an example does something else
 _FRAME_OPTIONS: Final = ("config", "verbose", "quiet", "color")
 
 
@@ -261,7 +262,9 @@ def need_command(ctx: typer.Context) -> None:
 
 
 def _framed(command: Any) -> Any:
-    """The command with the options of the frame, but for those that it has."""
+    """The command with the options of the frame, but for those that it has; and with its example on one line."""
+    if command.epilog and not command.epilog.startswith(WHOLE):
+        command.epilog = WHOLE + command.epilog
     taken = {option for parameter in command.params for option in parameter.opts}
     command.params += [option for option in _frame_options() if taken.isdisjoint(option.opts)]
     return command

@@ -15,6 +15,7 @@ from chainwatch.payloads import PAYLOADS
 
 _ENVELOPE: Final = tuple(name for name in Event.__struct_encode_fields__ if name != "data")
 _WHOLE: Final = 10**9  # characters: data are not cut
+_LEADS: Final = tuple("=+-@＝＋－＠")  # some take the wide ones for the same
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -47,7 +48,7 @@ def _fields(kind: str) -> Sequence[str]:
 
 def _harmless(cell: str) -> str:
     """A spreadsheet takes what begins like this for a formula, and a token's name may be `=HYPERLINK(…)`."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") and not _NUMBER.fullmatch(cell) else cell
+    return f"'{cell}" if cell[:1] in _LEADS and not _NUMBER.fullmatch(cell) else cell
 
 
 def _row(cells: Sequence[Any]) -> bytes:

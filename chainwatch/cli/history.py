@@ -67,6 +67,7 @@ def history(
         Literal["json", "csv", "human", "template"] | None,
         typer.Option("--output", "-o", help="How to print an event [default: json]."),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line: -o json.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="A row an event below a row of names: -o csv.")] = False,
     columns: Annotated[
         list[str] | None,
@@ -95,7 +96,8 @@ def history(
     if last is not None and until is not None:
         raise UsageError("-n and --until do not go together", hint="the newest N are those before now")
     begin = start(last, since, last_event_id, cursor_file)
-    form = chosen(output, template, as_csv=csv or (columns is not None and output is None)) or "json"
+    as_csv = csv or (columns is not None and output is None and not json)
+    form = chosen(output, template, as_json=json, as_csv=as_csv) or "json"
     known = catalogue_types([word for given in (*(types or ()), *(filters or ())) for word in given.split(",")])
     render: Render
     if form == "csv":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -149,7 +150,7 @@ def _chains(told: _Told, given: Sequence[str] | None, *, asks: bool) -> list[Cha
     if given:
         wishes = [one for text in given for one in several(text)]
     elif asks:
-        told.say(f"\nChains that are known here: {', '.join(CHAINS)}.")
+        told.say("\n" + textwrap.fill(f"Chains that are known here: {', '.join(CHAINS)}.", 80))
         told.say("Or give the URL of a node of yours, or several of either, with commas.")
         wishes = told.ask("Which chains", several, "ethereum")
     else:
@@ -329,6 +330,11 @@ def _next(told: _Told, path: Path, frame: Frame) -> None:
     found = config.find(None, os.environ)
     option = f"-c {path} " if frame.config is not None and found != path else ""
     told.say("\nIt is written. What you can do now:")
-    told.say(f"  chainwatch {option}serve            follow it")
-    told.say("  chainwatch tail             see the events, in another terminal")
-    told.say(f"  chainwatch {option}config check     after you have changed something")
+    commands = {
+        f"{option}serve": "follow it",
+        "tail": "see the events, in another terminal",
+        f"{option}config check": "after you have changed something",
+    }
+    width = max(map(len, commands))
+    for command, what in commands.items():
+        told.say(f"  chainwatch {command:{width}}  {what}")

@@ -14,6 +14,7 @@ _WORDS: Final = (
     (re.compile(r"Input should be a valid (?:integer|number), unable to parse string as an? \w+"), "it is a number"),
     (re.compile(r"Input should be greater than or equal to (\S+)"), r"it is \1 or more"),
     (re.compile(r"Input should be less than or equal to (\S+)"), r"it is \1 or less"),
+    (re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL), r"there is no place for: \1"),
     (re.compile(r"\.$"), ""),
 )
 

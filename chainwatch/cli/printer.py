@@ -101,7 +101,9 @@ def read_cursor(file: Path) -> str:
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
             return opened.read(_LONGEST_CURSOR).strip()
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if not os.access(file.parent, os.W_OK):  # said before the first event is printed, not behind it
+            raise _unusable(file, "write", error) from None
         return ""
     except OSError as error:
         raise _unusable(file, "read", error) from None
@@ -134,4 +136,5 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _unusable(file: Path, what: str, error: OSError) -> ChainwatchError:
-    return ChainwatchError(f"cannot {what} the cursor file {file}", why=(error.strerror or str(error)).lower())
+    why = (error.strerror or str(error)).lower()
+    return ChainwatchError(f"cannot {what} the cursor file {printable(str(file))}", why=why, hint="name another one")

@@ -174,13 +174,21 @@ def _why(error: Exception, late: str) -> str:
             return late
         case aiohttp.ClientConnectorDNSError():
             return "its name is not known"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"no secure connection: {printable(str(error))}"
+        case aiohttp.ClientConnectorCertificateError():
+            told = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+            return f"its certificate cannot be trusted: {printable(told)}"
+        case aiohttp.ClientConnectorSSLError():
+            told = getattr(error.os_error, "reason", "") or str(error)
+            plain = told in _NO_TLS
+            return "it does not speak TLS: is it http:// instead?" if plain else f"no secure connection: {told.lower()}"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number).lower()
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
             return "the connection was cut"
     return printable(str(error)) or type(error).__name__
+
+
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")  # how OpenSSL calls plain HTTP
 
 
 class _Problem(msgspec.Struct):
@@ -210,7 +218,10 @@ async def _refusal(response: aiohttp.ClientResponse, base: str) -> Exception:
     if status in (429, 500, 502, 503, 504):
         after = _retry_after(response.headers.get("Retry-After", ""), time.time())
         patient = status == 429 or after is not None  # a daemon is there, and asks for a moment
-        return Trouble(what, fatal=None if patient else Unreachable(what), retry_after=after)
+        later = f"try again in {after:.0f}s" if after is not None else "try again a little later"
+        return Trouble(
+            what, fatal=None if patient else Unreachable(what, hint=hint), retry_after=after, hint=hint or later
+        )
     match status:
         case 400:
             return UsageError(

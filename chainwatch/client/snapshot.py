@@ -27,4 +27,4 @@ async def stats(url: str, *, key: str | None = None) -> dict[str, Any]:
             async with answer(session, base, "/v1/stats", (), key_headers(key)) as response:
                 return decoded(await body(response, base, _MAX_ANSWER), _STATS, base)
         except Trouble as trouble:
-            raise trouble.fatal or ChainwatchError(trouble.reason) from None
+            raise trouble.fatal or ChainwatchError(trouble.reason, hint=trouble.hint) from None

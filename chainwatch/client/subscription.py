@@ -119,8 +119,12 @@ class Backoff:
 class Trouble(Exception):
     """Something that may be over soon. `fatal` is raised instead of waiting when it is the very first attempt."""
 
-    def __init__(self, reason: str, *, fatal: ChainwatchError | None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, fatal: ChainwatchError | None, retry_after: float | None = None, hint: str = ""
+    ) -> None:
         super().__init__(reason)
+        self.hint = hint
+        """What to do about it, for whoever does not ask again by itself."""
         self.reason = reason
         self.fatal = fatal
         self.retry_after = retry_after

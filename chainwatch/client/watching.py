@@ -98,4 +98,4 @@ async def wallets(url: str, *, key: str | None = None) -> tuple[Wallet, ...]:
             async with answer(session, base, "/v1/wallets", (), key_headers(key)) as response:
                 return decoded(await body(response, base, _MAX_BYTES), _WALLETS, base).wallets
         except Trouble as trouble:
-            raise trouble.fatal or ChainwatchError(trouble.reason) from None
+            raise trouble.fatal or ChainwatchError(trouble.reason, hint=trouble.hint) from None

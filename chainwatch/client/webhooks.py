@@ -85,4 +85,4 @@ async def _ask(url: str, method: str, path: str, key: str | None, given: Mapping
                     return {}
                 return decoded(await body(response, base, _MAX_ANSWER), _ANY, base)
         except Trouble as trouble:
-            raise trouble.fatal or ChainwatchError(trouble.reason) from None
+            raise trouble.fatal or ChainwatchError(trouble.reason, hint=trouble.hint) from None
