@@ -189,7 +189,7 @@ def _endpoint(one: Endpoint, chain: Chain, newest: int | None, model: Model, *, 
 
 _STREAMS: Final = (
     Column("key", 10, rank=2),
-    Column("peer", 15, rank=1, most=21),
+    Column("peer", 15, rank=1, most=18),
     Column("filter", 14, most=90),
     Column("state", 13),
     Column("lag", 7, ">"),
