@@ -466,6 +466,17 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
         load(tmp_path / "latin.toml", HOME, {})
 
 
+def test_a_file_of_an_editor_of_windows_is_read(tmp_path):
+    (tmp_path / "windows.toml").write_bytes(b"\xef\xbb\xbf[server]\r\nport = 9000\r\n")
+    assert load(tmp_path / "windows.toml", HOME, {}).server.port == 9000
+
+
+def test_a_file_that_nobody_wrote_is_an_error_and_no_fault(tmp_path):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 5000)
+    with pytest.raises(ConfigError, match="is no configuration"):
+        load(tmp_path / "deep.toml", HOME, {})
+
+
 # --- what follows from settings -------------------------------------------------------------------------------------
 
 

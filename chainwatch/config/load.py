@@ -135,7 +135,7 @@ def _placed(problem: Problem, lines: Mapping[str, int]) -> Problem:
 def _read(path: Path) -> str:
     shown = printable(str(path))
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")  # an editor may have put a mark before it
     except OSError as error:
         raise ConfigError(
             f"cannot read the configuration {shown}: {error.strerror or type(error).__name__}",
@@ -152,6 +152,8 @@ def _parsed_toml(path: Path, text: str) -> Data:
         message, _, where = str(error).rpartition(" (at ")
         place = where.rstrip(")") or "unknown place"
         raise ConfigError(f"{printable(str(path))} is not valid TOML", [Problem(place, printable(message))]) from None
+    except RecursionError:
+        raise ConfigError(f"{printable(str(path))} is no configuration", hint="lists in lists without end") from None
 
 
 def _copy(data: Data) -> Data:

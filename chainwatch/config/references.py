@@ -93,5 +93,6 @@ def _unique(data: Data, array: str, key: str, by: tuple[str, ...]) -> Iterator[P
 def _exists(name: object, chains: list[str], place: str) -> Iterator[Problem]:
     if not isinstance(name, str) or name in chains:
         return
-    hint = did_you_mean(name, chains) or (f"there is: {', '.join(chains)}" if chains else "there are no chains")
+    known = ", ".join(dict.fromkeys(chains))
+    hint = did_you_mean(name, chains) or (f"there is: {known}" if known else "there are no chains")
     yield Problem(place, f"no chain is called {printable(name, 64)!r}", printable(hint))
