@@ -25,6 +25,7 @@ from chainwatch.config import PriceSettings, TokenSettings, WalletSettings
 from chainwatch.lines import LINES
 from chainwatch.payloads import PAYLOADS
 from chainwatch.text import printable
+from chainwatch.wiring import Chain
 
 COMMAND = (sys.executable, "-m", "chainwatch")
 
@@ -81,8 +82,15 @@ async def test_the_same_seed_tells_the_same_story_again_and_another_one_another(
 
 
 async def lived(folder: Path) -> list[dict[str, Any]]:
-    """The events of ten minutes of the demo, at a hundred times its pace."""
-    async with opened_log(folder) as log, simulated.demo(7, block_time=0.02) as node:
+    """The events of ten minutes of the demo, at up to a hundred times its pace: no reorganisation goes by unseen."""
+    following: list[Chain] = []
+
+    async def pause(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        while following and following[0].follower.vitals()["head_hash"] != node.world.head.hash:
+            await asyncio.sleep(0.005)
+
+    async with opened_log(folder) as log, simulated.demo(7, block_time=0.02, pause=pause) as node:
         tokens = tuple(
             TokenSettings(chain="sim", symbol=token.symbol, address=token.address, decimals=token.decimals)
             for token in simulated.TOKENS
@@ -93,7 +101,8 @@ async def lived(folder: Path) -> list[dict[str, Any]]:
             node.url, confirmations=(1, 6), pending="all", dropped_after=1.0, internal_transfers=True
         )
         async with followed(log, settings, tokens=tokens, wallets=wallets, prices=(price,)) as chain:
-            async with asyncio.timeout(60):
+            following.append(chain)
+            async with asyncio.timeout(240):
                 while node.world.head.number < 300 or chain.follower.reorgs < 3:
                     await asyncio.sleep(0.05)
         return await told(log)

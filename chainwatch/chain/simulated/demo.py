@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -115,19 +115,27 @@ class Clock:
 
 @asynccontextmanager
 async def demo(
-    seed: int, *, port: int = 0, block_time: float = BLOCK_TIME, history: int = HISTORY
+    seed: int,
+    *,
+    port: int = 0,
+    block_time: float = BLOCK_TIME,
+    history: int = HISTORY,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[SimulatedNode]:
     """
     A node over a chain that has `history` blocks and goes on by itself for as long as the context is open.
 
-    `block_time` is in seconds. Who it is about: `node.world.native`, `contracts.TOKENS`, `contracts.WALLETS`.
+    `block_time` is in seconds; `pause` is given those until the next step. Who it is about: `node.world.native`,
+    `contracts.TOKENS`, `contracts.WALLETS`.
     """
     clock = Clock(history, block_time)
     world = World(seed, clock=clock, keep=KEEP, mix=MIX)
     world.mine(history)
     clock.catch_up()
     async with SimulatedNode(world, port=port) as node:
-        living = asyncio.create_task(_live(world, Schedule(seed), Bustle(seed), block_time), name="simulated chain")
+        living = asyncio.create_task(
+            _live(world, Schedule(seed), Bustle(seed), block_time, pause), name="simulated chain"
+        )
         try:
             yield node
         finally:
@@ -137,13 +145,19 @@ async def demo(
                 living.result()  # it never returns: tell what ended it
 
 
-async def _live(world: World, schedule: Schedule, bustle: Bustle, block_time: float) -> None:
+async def _live(
+    world: World,
+    schedule: Schedule,
+    bustle: Bustle,
+    block_time: float,
+    pause: Callable[[float], Awaitable[None]],
+) -> None:
     loop = asyncio.get_running_loop()
     due = loop.time()
     while True:
         step = schedule.step()
         due = max(due + step.wait * block_time, loop.time())  # after the machine slept, no flood of blocks
-        await asyncio.sleep(due - loop.time())
+        await pause(due - loop.time())
         if step.depth:
             world.reorg(min(step.depth, world.head.number - world.oldest), step.length)
         else:
