@@ -107,13 +107,14 @@ async def test_a_newcomer_sees_the_stream_filters_it_and_pauses(serve, chromium,
         assert "token_transfer" in await tab.text("#events details:first-child")  # the newest first
         card = await tab.text("#chains")
         assert "ethereum" in card
-        assert "head 18500000 · 1.3 s behind" in card
+        assert "head 18,500,000 · 1.3 s behind" in card
         await tab.until("at('state').textContent === 'live'")
         assert "events/s" in await tab.text("#rates")
 
         await tab.run("document.querySelector('details').open = true")
         await tab.until("document.querySelector('details pre')")
         assert json.loads(await tab.text("details pre"))["type"] == "token_transfer"
+        await tab.until("at('pause').textContent === 'Go on'")  # what is being read does not run away
 
         await tab.filter("types=block_new")
         await tab.until("at('events').childElementCount === 1 && at('events').innerText.includes('block_new')")
@@ -132,9 +133,43 @@ async def test_a_newcomer_sees_the_stream_filters_it_and_pauses(serve, chromium,
         await house.tell(block(3))
         await tab.until("at('pause').textContent === 'Go on (1 new)'")
         assert await tab.run("at('events').childElementCount") == 2
-        await tab.run("at('pause').click()")
+        await tab.filter("types=block_finalized")
+        await tab.until("at('pause').textContent === 'Pause' && at('events').className === 'filtered'")
+        await tab.filter("")
         await tab.until("at('events').childElementCount === 3")
+        await tab.run("at('pause').click()")
+        await house.tell(block(4))
+        await tab.until("at('pause').textContent === 'Go on (1 new)'")
+        await tab.run("at('pause').click()")
+        await tab.until("at('events').childElementCount === 4")
         assert await tab.run("location.href") == f"http://127.0.0.1:{house.port}/"
+
+
+SAID = {
+    "block_finalized": ({"block_number": 7, "tag": "safe"}, "safe · block 7"),
+    "chain_reorg": ({"depth": 2}, "2 orphaned"),
+    "token_approval": ({"token": "USDC", "unlimited": True}, "UNLIMITED"),
+    "transaction_failed": ({"revert_reason": "no funds", "confirmations": 1}, "no funds · 1 confirmation"),
+    "transaction_replaced": ({"replaced_by": "0x" + "ab" * 32, "kind": "cancel"}, "cancel by 0xabab…abab"),
+    "wallet_incoming": ({"known_token": False}, "unknown token"),
+}
+
+
+async def test_what_an_event_is_about_is_said_in_a_line(serve, chromium, tmp_path):
+    chains = [CHAIN | {"name": state, "state": state} for state in ("connected", "syncing", "degraded", "halted")]
+    house = await serve(chains=lambda: chains)
+    await house.tell(*(_event(kind, n, "ethereum", data) for n, (kind, (data, _)) in enumerate(SAID.items())))
+    async with opened(chromium, tmp_path, f"http://127.0.0.1:{house.port}/") as tab:
+        await tab.until(f"at('events').childElementCount === {len(SAID)} && at('chains').childElementCount === 4")
+        told = await tab.run("[...document.querySelectorAll('.about')].map(one => one.textContent).reverse()")
+        assert told == [line for _, line in SAID.values()]
+        cards = await tab.run("[...document.querySelectorAll('.card span')].map(one => one.textContent)")
+        assert cards == ["● connected", "◌ syncing", "▲ degraded", "✖ halted"]
+        await tab.run("at('filter').value = '_'")
+        room = await tab.run("parseFloat(getComputedStyle(at('filter')).lineHeight)")
+        assert room >= 1.6 * await tab.run(
+            "parseFloat(getComputedStyle(at('filter')).fontSize)"
+        )  # else `_` is not seen
 
 
 async def test_nothing_of_an_event_runs_or_leaves_its_place(serve, chromium, tmp_path):
