@@ -143,23 +143,27 @@ async def balances(call: Call, asked: given.Whose) -> given.Balances:
 
 
 async def wait_for(desk: Desk, words: Words, cursor: str, seconds: float, limit: int) -> tuple[Page, bool]:
-    """The next events behind the cursor, waited for; and whether none came in time."""
+    """The next events behind the cursor, waited for; and whether none came in time. So is a daemon that is away."""
     clock = asyncio.get_running_loop().time
     until = clock() + seconds
-    page = await take(desk, words, limit, cursor=cursor)
-    while not page.events:
-        if page.truncated:  # what is gone is told at once
-            return page, False
-        if page.has_more:
-            # Much of the log was looked at in vain, and that takes its time: the next call goes on from there.
-            if clock() > until:
-                return page, True
+    page = Page([], cursor, has_more=False, truncated=False)
+    while True:
+        try:
+            page = await take(desk, words, limit, cursor=page.cursor)
+        except Turned as turned:
+            if not turned.passing or clock() >= until:
+                raise
         else:
-            arrived, behind = await desk.wait(words, page.cursor, max(0.0, until - clock()))
-            if not arrived:
-                return page._replace(cursor=behind), True
-        page = await take(desk, words, limit, cursor=page.cursor)
-    return page, False
+            if page.events or page.truncated:  # what is gone is told at once
+                return page, False
+            if page.has_more:
+                # Much of the log was looked at in vain, and that takes its time: the next call goes on from there.
+                if clock() > until:
+                    return page, True
+                continue
+        arrived, behind = await desk.wait(words, page.cursor, max(0.0, until - clock()))
+        if not arrived:
+            return page._replace(cursor=behind), True
 
 
 async def take(desk: Desk, words: Words, limit: int, *, cursor: str | None = None, since: str | None = None) -> Page:

@@ -159,10 +159,12 @@ async def test_a_daemon_that_is_killed_and_started_again_is_waited_for_and_nothi
         waiting = asyncio.create_task(host.call("wait_for_event", **place, timeout_s=50))
         await _open(daemon, 3)
         await daemon.kill()
+        late = asyncio.create_task(host.call("wait_for_event", **place, timeout_s=50))
         assert "running there" in await host.fails("get_chain_status")
+        assert "running there" in await host.fails("wait_for_event", **place, timeout_s=0)
         await daemon.start()
         await host.call("send_event", **deploy(2))
-        assert [numbers(page) for page in (waited, await waiting)] == [[1], [2]]
+        assert [numbers(page) for page in (waited, await waiting, await late)] == [[1], [2], [2]]
         assert [_number(await host.pushed()) for _ in range(2)] == [1, 2]
         assert (await host.told("resources/updated"))["uri"] == opened["resource_uri"]
     assert host.silent()
