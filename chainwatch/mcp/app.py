@@ -6,6 +6,7 @@ It knows callers only as desks. In the daemon a desk is made of each request and
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -262,11 +263,22 @@ def _failed(text: str) -> types.CallToolResult:
 def _wrong(tool: tools.Tool, error: ValidationError) -> str:
     """What is wrong with the arguments, each in a line."""
     lines = [
-        f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}"
+        f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {_plain(tool, one['type'], str(one['loc'][0]), one['msg'])}"
         for one in error.errors(include_url=False, include_input=False)[:10]
     ]
     known = ", ".join(tool.takes.model_fields) or "none"
     return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", _LONGEST)
+
+
+def _plain(tool: tools.Tool, kind: str, name: str, words: str) -> str:
+    """The same as pydantic's words, where those speak of Python."""
+    match kind:
+        case "extra_forbidden":
+            close = difflib.get_close_matches(name[:64].lower(), [*tool.takes.model_fields], n=1, cutoff=0.5)
+            return "there is no such argument" + (f", did you mean {close[0]!r}?" if close else "")
+        case "dict_type":
+            return "it has to be a JSON object"
+    return words
 
 
 def _lines(text: str) -> str:

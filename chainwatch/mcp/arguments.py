@@ -1,14 +1,15 @@
 """
 What each tool takes and gives, as the JSON Schemas that a model reads.
 
-Lists may be given as one text with commas, and numbers as text: models do that, and it means the same.
+Lists may be given as one text with commas, numbers as text, and null for what is left out: models do that, and it means
+the same.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from chainwatch.mcp.subscriptions import DEFAULT, LONGEST, SHORTEST
 
@@ -20,15 +21,13 @@ MOST_EVENTS: Final = 100
 
 
 def _listed(value: Any) -> Any:
-    if isinstance(value, str):
-        return [word for word in (part.strip() for part in value.split(",")) if word]
-    return [] if value is None else value
+    return [word for word in map(str.strip, value.split(",")) if word] if isinstance(value, str) else value
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():  # 1e18
         value = int(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 Names = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=list[str])]
@@ -38,6 +37,13 @@ class Arguments(BaseModel):
     """What a tool takes. What it does not know is an error, so that nothing is silently ignored."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: one for name, one in given.items() if one is not None or name not in cls.model_fields}
 
 
 class Wanted(Arguments):

@@ -93,7 +93,7 @@ async def test_text_with_commas_and_numbers_mean_what_lists_and_texts_do(house, 
             "ttl_s": "120",
         }
         await host.call("subscribe_to_events", **asked)
-        await host.call("subscribe_to_events", min_amount=1e18, filters=None)
+        await host.call("subscribe_to_events", min_amount=1e18, filters=None, ttl_s=None, where=None)
         first, second = (await host.call("list_subscriptions"))["subscriptions"]
         assert first["filters"] == {
             "filters": ["blocks", "token_transfer"],
@@ -115,7 +115,9 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("subscribe_to_events", {"where": "nonsense(1)"}, ["nonsense"]),
     ("subscribe_to_events", {"ttl_s": 5}, ["ttl_s", "60"]),
     ("subscribe_to_events", {"ttl_s": 10**9}, ["ttl_s", "604800"]),
-    ("subscribe_to_events", {"filter": "block"}, ["filter", "It takes: filters, chains, address, token"]),
+    ("subscribe_to_events", {"min_amount": 1.5}, ["1.5", "base units"]),
+    ("subscribe_to_events", {"filter": "block"}, ["mean 'filters'?", "It takes: filters, chains, address, token"]),
+    ("subscribe_to_events", {"nonsense": None}, ["nonsense: there is no such argument. It takes: filters"]),
     ("subscribe_to_events", {"filters": {"a": 1}}, ["filters", "list"]),
     ("wait_for_event", {}, ["subscription_id", "required"]),
     ("wait_for_event", {"subscription_id": "sub_none"}, ["'sub_none'", "list_subscriptions"]),
@@ -130,7 +132,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("get_balances", {"address": "treasury", "chains": "bse"}, ["on bse", "treasury on base"]),
     ("send_event", {"type": "block_new", "data": {}}, ["'block_new'", "reserved", "my_block_new"]),
     ("send_event", {"type": "Deploy", "data": {}}, ["'Deploy'", "small letter"]),
-    ("send_event", {"type": "deploy", "data": [1]}, ["data", "dictionary"]),
+    ("send_event", {"type": "deploy", "data": [1]}, ["data", "a JSON object"]),
     ("send_event", {"type": "deploy", "data": {}, "idempotency_key": "a b"}, ["Idempotency-Key"]),
     ("unsubscribe", {"subscription_id": "sub_\u202enone"}, ["\\u202e"]),
 ]
