@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench soak
+.PHONY: run test long lint bench soak
 
 run: .venv/installed
 	$(BIN)/chainwatch serve --demo
 
 test: .venv/installed
 	$(BIN)/pytest
+
+long: .venv/installed
+	$(BIN)/pytest -m 'long and not soak'
 
 lint: .venv/installed
 	$(BIN)/ruff check

@@ -17,6 +17,8 @@ from daemon import Daemon
 
 from chainwatch.cli import run
 
+pytestmark = pytest.mark.long
+
 KEY = re.compile(r"cw_[0-9A-Za-z]{10}_[0-9A-Za-z]{43}")
 
 

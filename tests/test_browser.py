@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from anvil import free_port
 from browser import browsing
 from daemon import Daemon
@@ -12,6 +13,8 @@ from fold import Fold
 from ingestion import agrees
 
 from chainwatch.chain.simulated import CHAIN_ID, SimulatedNode, World
+
+pytestmark = pytest.mark.long
 
 
 def follows(node: SimulatedNode) -> dict[str, Any]:

@@ -28,6 +28,8 @@ from ingestion import agrees
 
 from chainwatch.chain.simulated import CHAIN_ID, Honest, Late, Refusal, Request, RpcError, SimulatedNode, View, World
 
+pytestmark = pytest.mark.long
+
 COMMAND = (sys.executable, "-m", "chainwatch")
 
 

@@ -27,6 +27,8 @@ from chainwatch.payloads import PAYLOADS
 from chainwatch.text import printable
 from chainwatch.wiring import Chain
 
+pytestmark = pytest.mark.long
+
 COMMAND = (sys.executable, "-m", "chainwatch")
 
 

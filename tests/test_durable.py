@@ -15,6 +15,8 @@ from daemon import Daemon
 
 from chainwatch import sse
 
+pytestmark = pytest.mark.long
+
 OWN = {"Content-Type": "application/json"}
 
 

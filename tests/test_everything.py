@@ -28,6 +28,8 @@ from purse import Pair, Purse
 from scene import follows, played
 from test_feeds import Feed, call
 
+pytestmark = pytest.mark.long
+
 RICH, ALICE, BOB, CAROL, DAVE = ACCOUNTS
 THRESHOLDS = (1, 3, 6)
 FOLDER = Path(__file__).parent / "data" / "contracts"

@@ -20,6 +20,8 @@ from fold import Client, Fold, expected_transfers
 from hypothesis import HealthCheck, given, settings, strategies as st
 from proxy import Proxy
 
+pytestmark = pytest.mark.long
+
 MINE = st.tuples(st.just("mine"), st.integers(1, 6), st.integers(0, 4))
 REORG = st.tuples(st.just("reorg"), st.integers(1, 8), st.booleans())
 ROLLBACK = st.tuples(st.just("rollback"), st.integers(1, 6))

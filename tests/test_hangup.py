@@ -30,7 +30,7 @@ from purse import Purse
 from scene import Scene, follows
 from test_feeds import Feed
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 RICH, ALICE, BOB, CAROL = ACCOUNTS[:4]
 SECRET = "a-very-secret-path-of-a-provider"

@@ -17,6 +17,8 @@ from test_wallets import load
 
 from chainwatch.config import PriceSettings, TokenSettings, WalletSettings
 
+pytestmark = pytest.mark.long
+
 OWNER, ALICE, BOB = ACCOUNTS[:3]
 
 

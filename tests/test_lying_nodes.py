@@ -14,6 +14,8 @@ from lies import LIES, Liar, Syncing, WrongChain, lacks, liar
 
 from chainwatch.chain.simulated import Limits, SimulatedNode, World
 
+pytestmark = pytest.mark.long
+
 UNTIL_STOPPED = {"syncing", "lagging", "wrong chain"}
 
 

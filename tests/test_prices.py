@@ -19,7 +19,7 @@ from priceapis import PriceApis, error
 from scene import Scene, follows, played
 from test_feeds import Feed, call
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 OWNER = ACCOUNTS[0]
 USD = 10**8

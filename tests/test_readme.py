@@ -30,6 +30,8 @@ from terminal import Terminal
 from chainwatch import cli
 from chainwatch.lines import LINES
 
+pytestmark = pytest.mark.long
+
 beside_the_daemon = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = Path(__file__).parent.parent

@@ -24,7 +24,7 @@ from chainwatch.cli import run
 from chainwatch.event import encode
 from chainwatch.replay import replay
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 ALICE, BOB, CAROL = ACCOUNTS[1:4]
 BY_READING = {"chain_reorg", "chain_status", "source_status", "block_finalized"}

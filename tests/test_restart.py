@@ -18,6 +18,8 @@ from daemon import Daemon
 
 from chainwatch import sse
 
+pytestmark = pytest.mark.long
+
 
 class Crowd:
     """Clients as browsers are: each holds one stream, and comes back behind its cursor when it was told to."""

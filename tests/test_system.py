@@ -25,7 +25,7 @@ from test_feeds import Feed
 
 from chainwatch import client
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 ALICE, BOB = ACCOUNTS[1:3]
 NOW = int(time.time()) - 60

@@ -30,7 +30,7 @@ from eth_utils import to_checksum_address
 from fold import TRANSFER
 from scene import Told, follows, played
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 CHAINS = ("plain", "traced")
 ETH = 10**18

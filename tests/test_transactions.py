@@ -18,7 +18,7 @@ from contracts import calldata, token
 from eth_utils import keccak, to_checksum_address
 from scene import Scene, follows, played
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 RICH, ALICE, BOB, CAROL, DAVE = ACCOUNTS
 GWEI = 10**9

@@ -18,6 +18,8 @@ from daemon import Daemon
 from purse import Pair, Purse
 from scene import Scene, follows, played
 
+pytestmark = pytest.mark.long
+
 ALICE, BOB, CAROL, DAVE, RICH = (ACCOUNTS[index] for index in (1, 2, 3, 4, 0))
 STRANGER = "0x00000000000000000000000000000000000000aa"
 

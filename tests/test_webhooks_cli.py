@@ -28,6 +28,8 @@ from chainwatch.errors import ConfigError
 from chainwatch.webhooks import delivery
 from chainwatch.webhooks.delivery import Fault, Pause
 
+pytestmark = pytest.mark.long
+
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
 
 

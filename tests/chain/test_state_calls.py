@@ -9,6 +9,7 @@ import pytest
 from anvil import ACCOUNTS, Anvil, word
 from asking import Poor, block_at, connected, refused
 from eth_abi import encode
+from eth_hash.auto import keccak
 
 from chainwatch.chain.evm import at
 from chainwatch.chain.evm.endpoint import CallFailed
@@ -16,7 +17,6 @@ from chainwatch.chain.evm.profile import Profile
 from chainwatch.chain.evm.reads import Feed, Metadata, Pool, Reads, Revert
 from chainwatch.chain.evm.reverts import LONGEST, revert
 from chainwatch.chain.evm.state import answer
-from chainwatch.derive.rules import keccak
 
 DATA = Path(__file__).parent.parent / "data" / "contracts"
 USDC, WETH = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"

@@ -15,6 +15,8 @@ import pytest
 from chainwatch.event import event_id
 from chainwatch.filter import OPEN
 
+pytestmark = pytest.mark.long
+
 APPENDER = Path(__file__).parent / "appender.py"
 
 

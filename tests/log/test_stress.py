@@ -9,6 +9,8 @@ import pytest
 
 from chainwatch.filter import OPEN, Filter
 
+pytestmark = pytest.mark.long
+
 FILTERS = [
     OPEN,
     Filter(types=frozenset({"token_transfer"})),

@@ -14,6 +14,8 @@ from anvil import ACCOUNTS, free_port
 from hosts import ERAS
 from scene import follows, played
 
+pytestmark = pytest.mark.long
+
 PROGRAM = Path(__file__).parents[1] / "agents" / "deposit.py"
 RICH, ALICE = ACCOUNTS[0], ACCOUNTS[1]
 

@@ -12,7 +12,7 @@ from hosts import ERAS, connected
 from scene import follows
 
 # The handshake era has what the stateless one does without, and is served for as long as hosts speak it.
-pytestmark = pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
+pytestmark = [pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed"), pytest.mark.long]
 
 
 async def test_what_happens_on_a_chain_is_told_in_both_eras(anvil, tmp_path):

@@ -29,7 +29,7 @@ RUNS = {
 }
 PIPE = asyncio.subprocess.PIPE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 
 async def node(folder: Path, script: str, *arguments: str) -> tuple[int, str, str]:

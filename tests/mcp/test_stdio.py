@@ -26,6 +26,8 @@ from chainwatch.cli import run
 from chainwatch.event import Event
 from chainwatch.mcp.tools import TOOLS
 
+pytestmark = pytest.mark.long
+
 WALLET = {
     "chain": "ethereum", "address": ALICE, "name": "treasury", "state": "watching",
     "balances": [{"token": "ETH", "token_address": None, "decimals": 18, "balance": "5"}],

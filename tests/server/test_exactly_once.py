@@ -14,6 +14,8 @@ from server.house import ALICE, BOB, USDC, Answer, House, transfer
 
 from chainwatch.filter import OPEN
 
+pytestmark = pytest.mark.long
+
 CAROL = "0x" + "ca" * 20
 QUERIES = ("", f"address={BOB}", f"types=token_transfer&address={ALICE}", f"token={USDC}&address={BOB}", "named=true")
 

@@ -33,6 +33,8 @@ from server.test_access import key, text
 
 from chainwatch.keys import Keyring
 
+pytestmark = pytest.mark.long
+
 STATUSES = {
     100,
     101,

@@ -32,7 +32,7 @@ from chainwatch.stream.stream import Place
 CLIENTS = Path(__file__).parent.parent / "clients"
 
 # One loop is enough: what both do differently is not what a client sees.
-pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])
+pytestmark = [pytest.mark.asyncio(loop_factories=["uvloop"]), pytest.mark.long]
 
 Told = dict[str, Any]
 

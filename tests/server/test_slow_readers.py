@@ -7,9 +7,12 @@ import json
 import os
 import sys
 
+import pytest
 from server.house import House, block, transfer
 
 from chainwatch.stream.stream import Place
+
+pytestmark = pytest.mark.long
 
 PADDING = "." * 1000
 

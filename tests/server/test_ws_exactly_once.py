@@ -17,6 +17,8 @@ from chainwatch.filter import OPEN
 from chainwatch.server.sockets import SOCKETS
 from chainwatch.stream import follow
 
+pytestmark = pytest.mark.long
+
 QUERIES = (
     {},
     {"address": BOB},

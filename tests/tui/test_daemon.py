@@ -27,6 +27,8 @@ from chainwatch.tui.app import Monitor
 from chainwatch.tui.feed import Feed
 from chainwatch.tui.model import Model
 
+pytestmark = pytest.mark.long
+
 
 def numbers(app):
     """What the events of the list are numbered with."""
