@@ -170,9 +170,10 @@ def show(
 @webhooks.command("resume", epilog="Example: chainwatch webhooks resume shop")
 def resume(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None) -> None:
     """
-    Go on with a webhook that is paused, without a test; one that waits for its next attempt makes it now.
+    Go on with a webhook that is paused.
 
-    It goes on behind what was accepted, or given up: nothing in between is left out.
+    No test is made, and nothing is left out: it goes on behind what was accepted, or given up. One that is not paused,
+    and waits for its next attempt, makes it now.
     """
     descriptor()
     from chainwatch.client import webhooks as client
@@ -188,10 +189,10 @@ def resume(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None) ->
 @webhooks.command("redeliver", epilog="Example: chainwatch webhooks redeliver shop")
 def redeliver(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None) -> None:
     """
-    Send the dead letters of a webhook again, oldest first; 1 where one was not accepted.
+    Send the dead letters of a webhook again.
 
-    What is accepted is no dead letter any more, and a webhook that was paused goes on. Behind one that is not accepted
-    none is sent, and all of those stay.
+    The oldest goes first. What is accepted is no dead letter any more, and a webhook that was paused goes on. Behind
+    one that is not accepted none is sent, and all of those stay: the exit code is 1 then.
     """
     descriptor()
     from chainwatch.client import webhooks as client
@@ -213,7 +214,7 @@ def redeliver(ctx: typer.Context, name: _Name, url: Url = HERE, key: Key = None)
 
 @webhooks.command("discard", epilog="Example: chainwatch webhooks discard shop")
 def discard(name: _Name, url: Url = HERE, key: Key = None) -> None:
-    """Forget the dead letters of a webhook: somebody has seen to them."""
+    """Forget the dead letters of a webhook."""
     from chainwatch.client import webhooks as client
 
     with showing(key):

@@ -38,7 +38,8 @@ class WebhookSettings(Section):
         min_length=1,
         description="A file that holds the secret by which your receiver knows us (Standard Webhooks) and nothing "
         "else: whsec_ and 24 to 64 random bytes in base64, such as `echo whsec_$(openssl rand -base64 32)` makes; "
-        "relative to the configuration file. When SIGHUP finds another, the one before signs too for a day.",
+        "relative to the configuration file. When SIGHUP finds another, the one before signs too, for a day or until "
+        "a restart.",
         examples=["shop.secret"],
     )
     filters: Words = Field(default=(), description="Only these types or categories, as `filters` of a stream.")
