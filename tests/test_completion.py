@@ -147,12 +147,14 @@ def test_custom_types_webhooks_and_keys_of_this_machine_are_known(home, capsys):
         for table in TABLES:
             log.execute(table)
         log.execute("INSERT INTO state VALUES ('webhook//shop', ''), ('webhook-at//shop', ''), ('webhook/k/till', '')")
+        log.execute("INSERT INTO state VALUES ('agent//desk', ''), ('agent-at//desk', ''), ('agent/k/billing', '')")
         log.execute("INSERT INTO pairs VALUES (1, NULL, 'deploy'), (2, 'base', 'block_new')")
     log.close()
     assert words("send", "") == ["deploy"]
     assert words("tail", "-t", "d") == ["deploy"]
     for command in ("show", "test", "resume", "redeliver", "discard", "remove"):
         assert words("webhooks", command, "") == ["shop", "till"]
+    assert words("tail", "--agent", "") == ["desk", "billing"]
     assert run(["keys", "create", "phone", "--log", str(state / "events.db"), "--config", "/dev/null"]) == 0
     assert words("keys", "revoke", "") == ["phone"]
     capsys.readouterr()

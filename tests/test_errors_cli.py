@@ -52,6 +52,18 @@ USAGE = [
     ("tail --format {typo}", "no event asked for has the field 'typo'\ndid you mean 'type'?"),
     ("tail --format {type", "a single '{' in the template\na brace is {{ or }}"),
     ("tail --last-event-id a --since 1h", "--last-event-id and --since both say where to begin\ngive one of them"),
+    *(
+        (f"tail --agent desk {option}", f"--agent and {name} do not go together\nthe daemon keeps the agent's place")
+        for option, name in (
+            ("--no-follow", "--no-follow"),
+            ("--cursor-file x", "--cursor-file"),
+            ("--last-event-id x", "--last-event-id"),
+        )
+    ),
+    (
+        "tail --url $OPEN --agent 'a b'",
+        ("'a b' is no name for an agent\nup to 64 letters, digits, dots, - and _, the first a letter or a digit"),
+    ),
     (
         "tail --url 127.0.0.1:8080",
         "'127.0.0.1:8080' is no address of a daemon\nsuch as http://127.0.0.1:8080, without a query",
@@ -171,7 +183,7 @@ FAILURE = [
     *((f"{command} --url $ODD", NO_DAEMON) for command in ("status", "history", "tail --no-follow", "send deploy")),
     *(
         (f"{command} --url $LOCKED", NO_KEY)
-        for command in ("tail", "status", "history", "wait", "send x", "webhooks list")
+        for command in ("tail", "tail --agent desk", "status", "history", "wait", "send x", "webhooks list")
     ),
     *((f"{command} --url $LOCKED --key cw_wrong", UNKNOWN_KEY) for command in ("tail", "status", "send deploy")),
     *((f"{command} --url $LOCKED --key $SENDER", MAY_NOT_READ) for command in ("tail", "status", "history", "wait")),
@@ -254,6 +266,7 @@ NOBODY_THERE = [
             "wait --timeout 1m",
             "send deploy",
             "webhooks list",
+            "tail --agent desk",
         )
     ),
     (

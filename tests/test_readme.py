@@ -154,6 +154,17 @@ async def tails_wallets(me: Newcomer, command: str) -> None:
     assert {LINE.match(line)[1] for line in done.lines} <= {"incoming", "outgoing", "balance"}
 
 
+async def has_its_place_kept(me: Newcomer, command: str) -> None:
+    before = await me.waiting[command]
+    assert "agent desk is new" in before.err
+    after = await me.run(f"{command} --json", until="evt_")
+    assert "agent desk goes on" in after.err
+    told = [json.loads(line)["id"] for line in after.lines]
+    every = [event["id"] for event in await me.history(types="wallet")]
+    begin = every.index(told[0])
+    assert told == every[begin : begin + len(told)]
+
+
 async def waits(me: Newcomer, command: str) -> None:
     done = await me.waiting[command]
     [line] = done.lines
@@ -371,6 +382,7 @@ HOW: dict[str, Check | Listening | str] = {
     "chainwatch tail --type balance_changed": Listening(tails_balances, LINE.pattern),
     "chainwatch tail -n 10 --json | jq .data": Listening(tails_into_jq, "^}"),
     "chainwatch tail --json --cursor-file payments.cursor": Listening(goes_on_where_it_stopped, "evt_"),
+    "chainwatch tail --agent desk --type wallet": Listening(has_its_place_kept, LINE.pattern),
     "chainwatch tail --since 15m --no-follow --format '{timestamp} {type} {data.amount}'": prints_by_a_template,
     "chainwatch history --type token_transfer --since 24h --csv > transfers.csv": writes_a_table,
     "chainwatch wait --type wallet_incoming --timeout 5m": Listening(waits, None),

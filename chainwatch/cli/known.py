@@ -47,6 +47,11 @@ class Names:
         kinds = self._logged("SELECT DISTINCT type FROM pairs ORDER BY type")
         yield from (Candidate(kind, "custom") for kind in kinds if kind not in PAYLOADS)
 
+    def agents(self) -> Iterator[Candidate]:
+        """Durable streams, of every key."""
+        kept = self._logged("SELECT key FROM state WHERE key >= 'agent/' AND key < 'agent0' ORDER BY key")
+        yield from dict.fromkeys(Candidate(key.rpartition("/")[2]) for key in kept)
+
     def webhooks(self) -> Iterator[Candidate]:
         """Those of the configuration, and that clients made, of every key: the daemon knows whose is whose."""
         yield from (Candidate(one["name"], "configured") for one in self._tables("webhooks", "name"))
@@ -121,6 +126,7 @@ _MEANT: Final[Mapping[str, Callable[[Names], Iterable[Candidate]]]] = {
     **dict.fromkeys(("CHAIN", "CHAINS"), Names.chains),
     **dict.fromkeys(("ADDRESS", "ADDRESSES"), Names.addresses),
     "TOKEN": Names.tokens,
+    "AGENT": Names.agents,
     "NAME|ID": Names.keys,
     "FIELDS": fields,
     # Where a command means something of its own:

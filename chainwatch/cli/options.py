@@ -44,6 +44,15 @@ CursorFile = Annotated[
     Path | None,
     typer.Option("--cursor-file", metavar="FILE", help="Go on behind the cursor in this file, and keep it there."),
 ]
+AgentName = Annotated[
+    str | None,
+    typer.Option(
+        "--agent",
+        metavar="AGENT",
+        help="A name under which the daemon keeps filter and place: go on behind what was printed last.",
+        show_default=False,
+    ),
+]
 Url = Annotated[str, typer.Option("--url", metavar="URL", envvar="CHAINWATCH_URL", help="Where the daemon is.")]
 Key = Annotated[
     str | None,

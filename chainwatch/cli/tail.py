@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ from chainwatch.cli import Frame
 from chainwatch.cli.options import (
     HERE,
     Addresses,
+    AgentName,
     Chains,
     CursorFile,
     Filters,
@@ -35,7 +36,7 @@ from chainwatch.cli.options import (
 from chainwatch.cli.output import Output, chosen, descriptor, renderer
 from chainwatch.cli.pipe import until_closed
 from chainwatch.cli.printer import Notes, Printer
-from chainwatch.errors import GapError
+from chainwatch.errors import GapError, UsageError
 
 if TYPE_CHECKING:  # the client costs 0.2 s: --help and a mistyped option are answered without it
     from chainwatch import client
@@ -62,6 +63,7 @@ def tail(
     ] = False,
     last_event_id: LastEventId = None,
     cursor_file: CursorFile = None,
+    agent: AgentName = None,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="How to print an event [default: human].")
     ] = None,
@@ -78,20 +80,34 @@ def tail(
 
     Notes go to stderr. A lost connection is made again, and the stream goes on where it was: no event is missed, none
     is told twice.
+
+    With --agent the daemon keeps the place, and each event is printed at least once, by whichever machine follows that
+    agent. A filter given here is that of the agent from then on; --since and -n say where a new one begins.
     """
     from chainwatch.cli.render import catalogue_types
 
     fd, frame = descriptor(), ctx.obj or Frame()
     notes = Notes(frame.verbosity)
+    if agent is not None:
+        clash = {"--last-event-id": last_event_id, "--cursor-file": cursor_file, "--no-follow": not follow or None}
+        if given := [name for name, value in clash.items() if value is not None]:
+            raise UsageError(f"--agent and {given[0]} do not go together", hint="the daemon keeps the agent's place")
     begin = start(last, since, last_event_id, cursor_file)
     known = catalogue_types([*(types or ()), *(filters or ())])
     render = renderer(chosen(output, template, as_json=json) or "human", template or "", known, notes, frame.color)
     printer = Printer(fd, render, cursor_file)
-    asked = wanted(types, filters, chains, address, token, min_amount, where) | begin | {"key": key}
-    reading = _follow if follow else _read
+    filtered = wanted(types, filters, chains, address, token, min_amount, where)
+    if agent is None:
+        asked = filtered | begin | {"key": key}
+        reading = (_follow if follow else _read)(url, asked, printer, notes, strict=strict)
+    else:
+        reading = _follow_agent(url, agent, filtered, begin, key, printer, notes, strict=strict)
     with showing(key):
-        asyncio.run(until_closed(printer, reading(url, asked, printer, notes, strict=strict)))
+        asyncio.run(until_closed(printer, reading))
 
+
+_LAST_WORD: Final = 2.0
+"""Seconds for the last acknowledgement, when it is ended."""
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -115,6 +131,52 @@ async def _follow(url: str, asked: dict[str, Any], printer: Printer, notes: Note
                     printer.flush()
         finally:
             printer.flush()
+
+
+async def _follow_agent(
+    url: str,
+    name: str,
+    filtered: dict[str, Any],
+    begin: dict[str, Any],
+    key: str | None,
+    printer: Printer,
+    notes: Notes,
+    *,
+    strict: bool,
+) -> None:
+    """What is printed is acknowledged, and nothing else: killed at any moment, it is behind and never ahead."""
+    from chainwatch import client
+
+    found, new = await client.ensure_agent(url, name, filtered, begin, key=key)
+    notes.say(
+        f"the agent {name} is new" if new else f"the agent {name} goes on, {found.lag:,} events behind the newest"
+    )
+    places = client.Acknowledger(url, name, key=key)
+
+    def heard(note: client.Note) -> None:
+        printer.flush()
+        if isinstance(note, client.Moved):
+            places.came_to(note.cursor)
+        else:
+            notes.hear(note)
+
+    telling = asyncio.create_task(places.run(), name="tail: acknowledgements")
+    try:
+        async with client.follow_agent(url, name, key=key, strict=strict, on_note=heard) as stream:
+            try:
+                async for event in stream:
+                    printer.add(event, stream.line, stream.cursor)
+                    if not stream.buffered or printer.is_full:
+                        printer.flush()
+                        places.came_to(stream.cursor)
+            finally:
+                printer.flush()
+                if stream.cursor:
+                    places.came_to(stream.cursor)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        await places.finish(_LAST_WORD)
 
 
 async def _read(url: str, asked: dict[str, Any], printer: Printer, notes: Notes, *, strict: bool) -> None:

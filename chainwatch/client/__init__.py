@@ -16,11 +16,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
+import aiohttp
 import msgspec
 
 from chainwatch import sse
+from chainwatch.client.agents import Acknowledger, Agent, ask_agent, ensure_agent
 from chainwatch.client.publishing import Receipt, send
 from chainwatch.client.request import (
     Words,
@@ -40,6 +44,7 @@ from chainwatch.client.subscription import (
     HEARTBEAT,
     Backoff,
     Connected,
+    Ended,
     Gap,
     Moved,
     Note,
@@ -50,11 +55,13 @@ from chainwatch.client.subscription import (
     decoded,
 )
 from chainwatch.client.watching import Wallet, snapshots, wallets
-from chainwatch.errors import BadAnswer, Refused
+from chainwatch.errors import BadAnswer, ChainwatchError, Refused
 from chainwatch.event import Event
-from chainwatch.text import redact_url
+from chainwatch.text import printable, redact_url
 
 __all__ = [
+    "Acknowledger",
+    "Agent",
     "Connected",
     "Gap",
     "Moved",
@@ -64,6 +71,8 @@ __all__ = [
     "Stream",
     "Waiting",
     "Wallet",
+    "ensure_agent",
+    "follow_agent",
     "history",
     "send",
     "snapshots",
@@ -170,6 +179,39 @@ def stream(
     )
 
 
+def follow_agent(
+    url: str,
+    name: str,
+    *,
+    limit: int | None = None,
+    heartbeat: float = HEARTBEAT,
+    key: str | None = None,
+    strict: bool = False,
+    on_note: OnNote | None = None,
+) -> Stream:
+    """
+    The events of an agent (see `ensure_agent`), from behind what it acknowledged. It acknowledges nothing by itself but
+    what was given before a connection was lost: `Acknowledger` does. Raises what `stream` raises, and `ChainwatchError`
+    where somebody else has taken the stream over.
+    """
+    return Stream(
+        Subscription(
+            base=base_url(url),
+            query=[],
+            start=[],
+            headers=key_headers(key),
+            cursor="",
+            limit=limit_of(limit),
+            ends_at=None,
+            heartbeat=heartbeat,
+            strict=strict,
+            note=on_note or _no_one,
+            path=f"/stream/{quote(name, safe='')}",
+            agent=name,
+        )
+    )
+
+
 _Given = Callable[[Subscription, list[sse.Message]], Iterator[T]]
 
 
@@ -181,7 +223,7 @@ async def _read(subscription: Subscription, given: _Given[T]) -> AsyncGenerator[
             query, headers = subscription.request(time.monotonic())
             try:
                 async with answer(
-                    session, subscription.base, "/events/stream", query, headers, wanted=sse.MEDIA_TYPE
+                    session, subscription.base, subscription.path, query, headers, wanted=sse.MEDIA_TYPE
                 ) as response:
                     parser = sse.Parser(subscription.cursor)
                     while True:
@@ -200,8 +242,21 @@ async def _read(subscription: Subscription, given: _Given[T]) -> AsyncGenerator[
             except Trouble as trouble:
                 if subscription.connected and subscription.is_over(time.monotonic()):
                     return
-                seconds = subscription.failed(trouble)
+                seconds, ended = subscription.failed(trouble), isinstance(trouble, Ended)
             await asyncio.sleep(seconds)
+            if ended and subscription.agent:
+                await _must_be_free(session, subscription)
+
+
+async def _must_be_free(session: aiohttp.ClientSession, subscription: Subscription) -> None:
+    """An agent has one stream, and the newest has it: two that took it from one another would never end."""
+    with suppress(Trouble):
+        found = await ask_agent(session, subscription.base, subscription.agent, subscription.headers)
+        if found is not None and found.connected:
+            name = printable(subscription.agent, 64)
+            raise ChainwatchError(
+                f"somebody else follows the agent {name} now", hint="an agent has one stream at a time"
+            )
 
 
 def _one_by_one(subscription: Subscription, messages: list[sse.Message]) -> Iterator[Event]:

@@ -130,6 +130,10 @@ class Trouble(Exception):
         self.retry_after = retry_after
 
 
+class Ended(Trouble):
+    """The daemon ended the stream in order: it stops, makes room, or gives the place to somebody else."""
+
+
 class _Connect(msgspec.Struct):
     stream: str = ""
 
@@ -162,6 +166,9 @@ class Subscription:
     heartbeat: float
     strict: bool
     note: OnNote
+    path: str = "/events/stream"
+    agent: str = ""
+    """Whose stream it is, if it is a durable one."""
     connected: bool = False
     line: bytes = b""
     buffered: int = 0
@@ -210,7 +217,7 @@ class Subscription:
     def _heard(self, message: sse.Message) -> bool:
         """Whether it is a control event. What it means is done."""
         if message.event == "complete":
-            raise Trouble("the daemon ended the stream", fatal=None)
+            raise Ended("the daemon ended the stream", fatal=None)
         self.backoff.succeeded()
         if message.event == "connect":
             about = decoded(message.data.encode(), _CONNECT, self.base)
