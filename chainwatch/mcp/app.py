@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any, Final
@@ -261,24 +261,25 @@ def _failed(text: str) -> types.CallToolResult:
 
 
 def _wrong(tool: tools.Tool, error: ValidationError) -> str:
-    """What is wrong with the arguments, each in a line."""
-    lines = [
-        f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {_plain(tool, one['type'], str(one['loc'][0]), one['msg'])}"
-        for one in error.errors(include_url=False, include_input=False)[:10]
-    ]
-    known = ", ".join(tool.takes.model_fields) or "none"
-    return printable(f"{tool.name} cannot be called like this: {'; '.join(lines)}. It takes: {known}.", _LONGEST)
+    """What is wrong with the arguments of a call, and which there are."""
+    known = [*tool.takes.model_fields]
+    wrong, takes = "; ".join(faults(known, error)), ", ".join(known) or "none"
+    return printable(f"{tool.name} cannot be called like this: {wrong}. It takes: {takes}.", _LONGEST)
 
 
-def _plain(tool: tools.Tool, kind: str, name: str, words: str) -> str:
-    """The same as pydantic's words, where those speak of Python."""
-    match kind:
-        case "extra_forbidden":
-            close = difflib.get_close_matches(name[:64].lower(), [*tool.takes.model_fields], n=1, cutoff=0.5)
-            return "there is no such argument" + (f", did you mean {close[0]!r}?" if close else "")
-        case "dict_type":
-            return "it has to be a JSON object"
-    return words
+def faults(known: Sequence[str], error: ValidationError) -> list[str]:
+    """What is wrong with each argument, of which there are these: as pydantic says it, but where that is of Python."""
+    found = []
+    for one in error.errors(include_url=False, include_input=False)[:10]:
+        name, words = ".".join(map(str, one["loc"])) or "arguments", one["msg"]
+        match one["type"]:
+            case "extra_forbidden":
+                close = difflib.get_close_matches(name[:64].lower(), known, n=1, cutoff=0.5)
+                words = "there is no such argument" + (f", did you mean {close[0]!r}?" if close else "")
+            case "dict_type":
+                words = "it has to be a JSON object"
+        found.append(f"{name}: {words}")
+    return found
 
 
 def _lines(text: str) -> str:

@@ -21,15 +21,18 @@ Words = Mapping[str, Sequence[str]]
 class Turned(Exception):
     """
     The daemon cannot do what was asked: `what` went wrong, and what to do about it, for a model to act on. `forbidden`:
-    it is not for this caller. `passing`: the daemon is not there now, and may be soon.
+    it is not for this caller. `passing`: the daemon is not there now, and may be soon. `full`: a limit is reached.
     """
 
-    def __init__(self, what: str, hint: str = "", *, forbidden: bool = False, passing: bool = False) -> None:
+    def __init__(
+        self, what: str, hint: str = "", *, forbidden: bool = False, passing: bool = False, full: bool = False
+    ) -> None:
         super().__init__(f"{what}. {hint}" if hint else what)
         self.what = what
         self.hint = hint
         self.forbidden = forbidden
         self.passing = passing
+        self.full = full
 
 
 class Page(NamedTuple):

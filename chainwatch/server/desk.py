@@ -151,7 +151,9 @@ class Desk:
             wanted = asking.understood(self._context, self._principal, _pairs(words)).wanted
             waits = self._shelf.waits
             if waits[self.caller] >= WAITS:
-                raise Turned(f"There are {WAITS} waits at this time, as many as one may have", "End some of them.")
+                raise Turned(
+                    f"There are {WAITS} waits at this time, as many as one may have", "End some of them.", full=True
+                )
             if (full := self._seat.ask(wanted.where)) is not None:
                 raise turned_away(full)
             waits[self.caller] += 1
@@ -181,9 +183,7 @@ class Desk:
 
         def end(_: str) -> None:
             if not arrived.done():
-                arrived.set_exception(
-                    Turned("The key of this session has ended", "Ask whoever made it for another one.")
-                )
+                arrived.set_exception(_ended())
 
         follower = context.followers.follow(
             wanted, start.after, take, name=f"mcp_{secrets.token_hex(8)}", kind="mcp", owner=self.caller,
@@ -245,9 +245,14 @@ def _turned() -> Iterator[None]:
     except UsageError as error:
         raise Turned(error.what, error.hint) from None
     except Problem as problem:
-        raise Turned(problem.detail, problem.more.get("hint") or "", forbidden=problem.status == 403) from None
+        raise Turned(
+            problem.detail,
+            problem.more.get("hint") or "",
+            forbidden=problem.status == 403,
+            full=problem.status in (429, 503),
+        ) from None
     except LogError:
-        raise Turned("The event log cannot be read or written now", "Try it again in a while.") from None
+        raise Turned("The event log cannot be read or written now", "Try it again in a while.", passing=True) from None
 
 
 def _ended() -> Turned:

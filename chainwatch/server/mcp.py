@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import logging
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, Final, cast
@@ -35,6 +36,8 @@ IDLE: Final = 30 * 60.0
 """Seconds that a session lives without a request."""
 SESSIONS: Final = 1000
 """How many there are at once, of everybody; beyond that, idle ones go. One takes about 35 KiB."""
+PARTING: Final = 0.5
+"""Seconds that a stream of events has for its last word, when its key ends."""
 
 _SESSION: Final = "mcp-session-id"
 _BOTH: Final = "application/json, text/event-stream"
@@ -216,7 +219,7 @@ async def _answer(request: web.Request, seat: Seat) -> web.StreamResponse:
     call = Call(request, await request.read(), listens)
     agents.book.enter(session)
     try:
-        with context.sessions.open(principal, lambda _: call.leave()):
+        with context.sessions.open(principal, _parting(request, call)):
             return await bridge.answer(
                 request,
                 call,
@@ -231,6 +234,18 @@ async def _answer(request: web.Request, seat: Seat) -> web.StreamResponse:
         elif not session.name and call.granted and (name := call.header(_SESSION)):
             agents.book.add(Session(principal.id, name))
             await agents.tidy()
+
+
+def _parting(request: web.Request, call: Call) -> Callable[[str], None]:
+    """How a call ends with its key: at once; but a stream of the events extension tells its client why."""
+
+    def end(_: str) -> None:
+        if request.headers.get("Mcp-Method") == occurrences.STREAM:
+            asyncio.get_running_loop().call_later(PARTING, call.leave)
+        else:
+            call.leave()
+
+    return end
 
 
 def _stopping() -> Problem:

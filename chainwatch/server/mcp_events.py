@@ -24,12 +24,12 @@ from pydantic import ConfigDict, Field, ValidationError
 from chainwatch import schema
 from chainwatch.log import parse_cursor
 from chainwatch.mcp import told, tools
-from chainwatch.mcp.app import schema_of
+from chainwatch.mcp.app import faults, schema_of
 from chainwatch.mcp.arguments import Wanted
 from chainwatch.mcp.desk import Page, Turned
 from chainwatch.payloads import PAYLOADS
 from chainwatch.server.desk import Desk
-from chainwatch.server.occurrences import FORBIDDEN, occurrence
+from chainwatch.server.occurrences import FORBIDDEN, STREAM, occurrence
 from chainwatch.text import printable
 
 Context = ServerRequestContext[Any, Any]
@@ -77,7 +77,7 @@ def add(server: Server[Any]) -> None:
     """The extension, and that the server has it."""
     server.add_request_handler("events/list", types.PaginatedRequestParams, listed)
     server.add_request_handler("events/poll", Polled, poll)
-    server.add_request_handler("events/stream", Asked, stream)
+    server.add_request_handler(STREAM, Asked, stream)
     server.extensions[EXTENSION] = {"listChanged": False}
     server.middleware.append(_named_as_in_the_draft)
 
@@ -152,9 +152,10 @@ async def stream(ctx: Context, asked: Asked) -> dict[str, Any]:
         raise refused(turned) from None
     try:
         await _follow(desk, asked.name, words, start, skipped, tell)
-    except Turned as turned:  # the key ended, or means less than it did
-        error = refused(turned).error
-        await tell("terminated", error=error.model_dump(by_alias=True, exclude_none=True))
+    except Turned as turned:
+        # The key ended, or means less than it did. Otherwise the client comes back with its cursor.
+        kind = "error" if turned.passing or turned.full else "terminated"
+        await tell(kind, error=refused(turned).error.model_dump(by_alias=True, exclude_none=True))
     return {"resultType": "complete", "_meta": meta}
 
 
@@ -197,11 +198,9 @@ def words_of(name: str, arguments: Mapping[str, Any]) -> dict[str, list[str]]:
     try:
         words = Arguments.model_validate(arguments).words()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-            for one in error.errors(include_url=False, include_input=False)[:10]
-        )
-        raise MCPError(types.INVALID_PARAMS, printable(f"arguments: {wrong}", 1000)) from None
+        known = [name for name in Arguments.model_fields if name != "filters"]
+        text = f"arguments: {'; '.join(faults(known, error))}. There is: {', '.join(known)}."
+        raise MCPError(types.INVALID_PARAMS, printable(text, 1000)) from None
     return words | {"types": [name]}
 
 
@@ -227,7 +226,9 @@ def refused(turned: Turned) -> MCPError:
     """What cannot be had, as the extension's error."""
     if turned.forbidden:
         return MCPError(FORBIDDEN, "Forbidden", {"reason": printable(str(turned), 500)})
-    return MCPError(types.INVALID_PARAMS, printable(str(turned), 1000))
+    if turned.full:
+        return MCPError(EXHAUSTED, "ResourceExhausted", {"limit": printable(str(turned), 500)})
+    return MCPError(types.INTERNAL_ERROR if turned.passing else types.INVALID_PARAMS, printable(str(turned), 1000))
 
 
 def _description(name: str) -> str:

@@ -117,7 +117,7 @@ async def subscribe(ctx: Context, asked: Subscribed) -> dict[str, Any]:
     except Turned as turned:
         raise mcp_events.refused(turned) from None
     except UsageError as error:
-        raise MCPError(types.INVALID_PARAMS, printable(str(error), 1000)) from None
+        raise mcp_events.refused(Turned(error.what, error.hint)) from None
     except Withdrawn as error:
         raise MCPError(FORBIDDEN, "Forbidden", {"reason": printable(str(error), 500)}) from None
     except TooMany:

@@ -12,6 +12,8 @@ from chainwatch.webhooks.means import Form
 
 NAME: Final = "mcp"
 """What webhooks call the form that is here."""
+STREAM: Final = "events/stream"
+"""The method that is answered by a stream."""
 FORBIDDEN: Final = -32024
 """The extension's code for what somebody may not, or no longer, have."""
 

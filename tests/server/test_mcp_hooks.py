@@ -124,6 +124,7 @@ async def test_a_delivery_that_cannot_be_is_refused(house: House, host: Host, de
     error = await host.error("events/subscribe", name="block_new", delivery=delivery)
     assert error["code"] == code, error
     assert SECRET not in str(error)
+    assert "\\u" not in error["message"], "a line and its hint are one sentence after the other"
     assert not house.context.webhooks.of(READER.id)
 
 
