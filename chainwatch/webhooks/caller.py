@@ -71,7 +71,7 @@ class Caller:
         self._lookup = lookup or Resolver().addresses
         self._timeout = timeout
         self._lookups = Room(_LOOKUPS, _THEIRS)
-        self._looking: set[asyncio.Task[list[str]]] = set()
+        self._looking: dict[tuple[str, str, int], asyncio.Task[list[str]]] = {}  # by owner, name and port
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT)
         bounded: type[ResponseHandler] = _Connection
         connector._factory = partial(bounded, asyncio.get_running_loop())  # noqa: SLF001 - pinned by a test
@@ -90,9 +90,9 @@ class Caller:
         )
 
     async def close(self) -> None:
-        for task in self._looking:
+        for task in self._looking.values():
             task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
         await self._session.close()
 
     async def call(
@@ -170,24 +170,32 @@ class Caller:
         )
 
     async def _addresses(self, target: Target, owner: str) -> list[str]:
-        """Those of its name. A look-up that nobody waits for any more counts until it is over."""
-        await self._lookups.take(owner)
-
-        async def look() -> list[str]:
-            try:
-                return await self._lookup(target.host, target.port)
-            finally:
+        """
+        Those of its name. A look-up that nobody waits for any more counts until it is over; whoever wants the same
+        meanwhile waits for that one, so that many webhooks at one name that nobody answers for are one look-up.
+        """
+        key = (owner, target.host, target.port)
+        if (task := self._looking.get(key)) is None:
+            await self._lookups.take(owner)
+            if (task := self._looking.get(key)) is not None:  # somebody has begun it meanwhile
                 self._lookups.leave(owner)
-
-        task = asyncio.create_task(look(), name="webhooks:lookup")
-        self._looking.add(task)
-        task.add_done_callback(self._looked)
+            else:
+                task = self._looking[key] = asyncio.create_task(self._look(key), name="webhooks:lookup")
+                task.add_done_callback(_told)
         return await asyncio.shield(task)
 
-    def _looked(self, task: asyncio.Task[list[str]]) -> None:
-        self._looking.discard(task)
-        if not task.cancelled():
-            task.exception()  # where nobody waits any more, it is nobody's error
+    async def _look(self, key: tuple[str, str, int]) -> list[str]:
+        owner, host, port = key
+        try:
+            return await self._lookup(host, port)
+        finally:
+            del self._looking[key]
+            self._lookups.leave(owner)
+
+
+def _told(task: asyncio.Task[list[str]]) -> None:
+    if not task.cancelled():
+        task.exception()  # where nobody waits any more, it is nobody's error
 
 
 class _Connection(ResponseHandler):

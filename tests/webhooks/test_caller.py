@@ -150,6 +150,30 @@ async def test_names_that_nobody_answers_for_take_their_owners_shares_and_nobody
         await hasty.close()
 
 
+async def test_many_webhooks_at_one_name_that_nobody_answers_for_are_one_look_up(called: Called, receiver: Receiver):
+    asked: list[str] = []
+    answered = asyncio.Event()
+
+    async def hang(host: str, _port: int) -> list[str]:
+        asked.append(host)
+        if host != HOST:
+            await answered.wait()
+        return ["127.0.0.1"]
+
+    found = called(patience=60)
+    found._lookup = hang
+    nowhere = Target("slow.example", receiver.port, "/")
+    slow = [asyncio.create_task(found.call(nowhere, {}, b"", trust=trust(receiver), owner="own")) for _ in range(20)]
+    while not asked:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        assert (await found.call(to(receiver), {}, b"{}", trust=trust(receiver), owner="own")).fault is None
+    answered.set()
+    assert {(await task).fault for task in slow} == {"tls_error"}  # they got their answer, and that is another name
+    assert (await found.call(to(receiver), {}, b"{}", trust=trust(receiver), owner="own")).fault is None
+    assert asked == ["slow.example", HOST, HOST]  # each request after that is looked up anew
+
+
 async def test_a_look_up_that_fails_when_nobody_waits_any_more_is_nobodys_error(called: Called):
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
