@@ -145,10 +145,12 @@ ExecReload={start} config check
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2s
-# The command line or the configuration is wrong: to start again changes nothing.
-RestartPreventExitStatus=2 3
+# The command line or the configuration is wrong, or a credential is not there: to start again changes nothing.
+RestartPreventExitStatus=2 3 243
 # Fed by the event loop, and only while the log can be written.
 WatchdogSec=60s
+# One that hung is ended by SIGABRT, and its last word is where it was.
+Environment=PYTHONFAULTHANDLER=1
 TimeoutStartSec=3min
 TimeoutStopSec=30s
 LimitNOFILE=65536
