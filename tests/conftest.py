@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from anvil import Anvil
 from browser import Site, installed_chromium
 from hypothesis import HealthCheck, settings
 from packages import installed_packages
+
+# Daemons are started by the hundred: as with users, their modules are compiled once, whatever this shell has it like.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
