@@ -39,7 +39,8 @@ def service(
 
     A service of the system reads /etc/chainwatch/chainwatch.toml (or -c) as a user of its own. A file with endpoints or
     an API key, of mode 0600, is named there as ${CREDENTIALS_DIRECTORY}/NAME; it is beside the configuration, and is
-    read again when the service is restarted. Its log and its keys are in /var/lib/chainwatch.
+    read again when the service is restarted. Its log and its keys are in /var/lib/chainwatch; `chainwatch keys`, run by
+    root, is about those.
     """
     from chainwatch.systemd import unit
 
