@@ -8,14 +8,15 @@ known which sequences come next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from chainwatch.event import Event, Interest, encode, interest, keys
 from chainwatch.log import Change, Drop, Entry, Put
 from chainwatch.log.tail import Chunk, chunks
+
+_NONE: Final = "[]"
 
 
 class Draft(NamedTuple):
@@ -36,8 +37,10 @@ class Commit(NamedTuple):
     chunks: list[Chunk]
     pairs: dict[tuple[str | None, str], int]
     """Chains and types that are new with it."""
-    reach: int
-    """Bytes of all frames ever, these included."""
+    size: int
+    """Bytes of the frames."""
+    keys: int
+    """Keys of the events, all counted."""
 
 
 def draft(event: Event) -> Draft:
@@ -56,43 +59,47 @@ def compose(
 ) -> Commit:
     """The commit of `drafts` from sequence `first` on, at `time` (Unix ms), behind `reach` bytes of frames."""
     prefix = identity.encode()
-    entries = [
-        Entry(sequence, event, about, index, b"id: %b-%d\ndata: %b\n\n" % (prefix, sequence, payload))
-        for sequence, (event, payload, about, index) in enumerate(drafts, first)
-    ]
+    entries: list[Entry] = []
     pairs: dict[tuple[str | None, str], int] = {}
     numbers: list[int] = []
-    for entry in entries:
-        pair = (entry.about.chain, entry.about.type)
+    placed: list[tuple[int, int, int]] = []
+    size = 0
+    for sequence, (event, payload, about, index) in enumerate(drafts, first):
+        frame = b"id: %b-%d\ndata: %b\n\n" % (prefix, sequence, payload)
+        entries.append(Entry(sequence, event, about, index, frame))
+        pair = (about.chain, about.type)
         number = known.get(pair) or pairs.get(pair)
         if number is None:
             number = pairs[pair] = len(known) + len(pairs) + 1
         numbers.append(number)
+        length = len(frame)
+        placed.append((size + 1, length, number))  # substr counts from 1
+        size += length
     parts = list(chunks(entries, numbers))
-    lengths = [len(entry.frame) for entry in entries]
-    ends = list(accumulate(lengths))
     touched = [
         (key, chunk.first + place) for chunk in parts for key, place in zip(chunk.keys, chunk.places, strict=True)
     ]
     drops, puts = net(changes)
-    values = list(puts.values())
-    value_ends = list(accumulate(map(len, values)))
+    kept: list[tuple[str, int, int]] = []
+    values: list[bytes] = []
+    end = 0
+    for key, value in puts.items():
+        kept.append((key, end + 1, len(value)))
+        values.append(value)
+        end += len(value)
     row = (
         first,
         time,
         reach,
-        b"".join([chunk.blob for chunk in parts]),
-        # substr counts from 1.
-        _json([(end - length + 1, length, number) for end, length, number in zip(ends, lengths, numbers, strict=True)]),
+        parts[0].blob if len(parts) == 1 else b"".join([chunk.blob for chunk in parts]),
+        _json(placed),
         _json(touched),
-        _json([(number, *pair) for pair, number in pairs.items()]),
-        _json(drops),
-        _json(
-            [(key, end - len(value) + 1, len(value)) for key, value, end in zip(puts, values, value_ends, strict=True)]
-        ),
+        _json([(number, *pair) for pair, number in pairs.items()]) if pairs else _NONE,
+        _json(drops) if drops else _NONE,
+        _json(kept) if kept else _NONE,
         b"".join([*values, b"\0"]),  # the substr of an empty blob is NULL, not empty
     )
-    return Commit(row, entries, parts, pairs, reach + (ends[-1] if ends else 0))
+    return Commit(row, entries, parts, pairs, size, len(touched))
 
 
 def stamped(changes: Iterable[Change], sequence: int) -> Iterator[Change]:

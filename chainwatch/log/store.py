@@ -119,7 +119,6 @@ class SqliteLog:
                 return ()
             done: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
             self._waiting.add(done)
-            done.add_done_callback(self._waiting.discard)
             self._writer.jobs.put(Job(drafts, tuple(changes), done))
         return await done
 
@@ -133,8 +132,7 @@ class SqliteLog:
         entries = commit.entries
         if entries:
             self.head = entries[-1].sequence
-            size = sum(len(chunk.blob) for chunk in commit.chunks)
-            self._bytes += size
+            self._bytes += commit.size
             self._events += len(entries)
             if commit.pairs:
                 self._pairs |= commit.pairs
@@ -152,6 +150,7 @@ class SqliteLog:
                     )
         start = 0
         for job in jobs:
+            self._waiting.discard(job.done)
             if not job.done.done():
                 job.done.set_result(entries[start : start + len(job.drafts)])
             start += len(job.drafts)
@@ -159,6 +158,7 @@ class SqliteLog:
     def failed(self, jobs: Sequence[Job], error: Exception) -> None:
         """From the writer: nothing of it was written."""
         for job in jobs:
+            self._waiting.discard(job.done)
             if not job.done.done():
                 job.done.set_exception(error)
 
@@ -171,7 +171,8 @@ class SqliteLog:
     def stopped(self, error: Exception) -> None:
         """From the writer: a fault of ours ended it."""
         self._closed = LogError("the event log has stopped", why=f"{type(error).__name__}: {error}")
-        for done in list(self._waiting):
+        waiting, self._waiting = self._waiting, set()
+        for done in waiting:
             if not done.done():
                 done.set_exception(self._closed)
 

@@ -26,6 +26,8 @@ _LOOKED: Final = 4096  # events and chunks that one read looks at: it runs on th
 _STEPS: Final = 32_768  # of expressions, in one read: the same goes for them
 _CHUNKS: Final = 512
 _BISECTED: Final = 64  # with more keys than this, one pass over the chunk's keys is cheaper than a bisection for each
+_EMPTY: Final = 160 + getsizeof(b"") + sum(getsizeof(array(kind)) for kind in "QIqI") + 2 * getsizeof(1 << 40)
+"""Bytes of a chunk that holds nothing; 160: the object, its size, its place in two lists."""
 
 
 class Chunk:
@@ -34,22 +36,27 @@ class Chunk:
     __slots__ = ("blob", "ends", "first", "keys", "last", "pairs", "places", "size")
 
     def __init__(self, entries: Sequence[Entry], pairs: Sequence[int]) -> None:
-        frames = [entry.frame for entry in entries]
         self.first = entries[0].sequence
         self.last = entries[-1].sequence
+        if self.first == self.last:  # most commits of a quiet chain
+            frames, keys = [entries[0].frame], sorted(entries[0].keys)
+            places = [0] * len(keys)
+        else:
+            frames = [entry.frame for entry in entries]
+            unordered = [key for entry in entries for key in entry.keys]
+            whose = [place for place, entry in enumerate(entries) for _ in entry.keys]
+            order = sorted(range(len(unordered)), key=unordered.__getitem__)
+            keys = [unordered[number] for number in order]
+            places = [whose[number] for number in order]
         self.blob = b"".join(frames)
         self.ends = array("Q", accumulate(map(len, frames)))
         """Where in the blob each event ends."""
         self.pairs = array("I", pairs)
         """The id of each event's chain and type."""
-        keys = [key for entry in entries for key in entry.keys]
-        places = [place for place, entry in enumerate(entries) for _ in entry.keys]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        self.keys = array("q", map(keys.__getitem__, order))
+        self.keys = array("q", keys)
         """Every key of every event, in order, and in `places` whose it is."""
-        self.places = array("I", map(places.__getitem__, order))
-        parts = (self.blob, self.ends, self.pairs, self.keys, self.places, self.first, self.last)
-        self.size = 160 + sum(map(getsizeof, parts))  # 160: this object, its size, its place in two lists
+        self.places = array("I", places)
+        self.size = _EMPTY + len(self.blob) + 12 * (len(frames) + len(keys))
         """Bytes of memory, all told."""
 
     def candidates(self, keys: Sequence[int] | None, start: int) -> Sequence[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -71,9 +72,11 @@ class Writer:
     ) -> None:
         self._db = db
         self._path = path
+        self._name = str(path)
         there = path.stat()
         self._file = there.st_dev, there.st_ino
         self._limits = limits
+        self._most = limits.ahead
         self._clock = clock
         self._reports = reports
         self._loop = loop
@@ -124,19 +127,17 @@ class Writer:
         if job is None:
             return None
         jobs, events, size = [job], 0, 0
-        while True:
+        while not self.jobs.empty():
             events += len(job.drafts)
             size += sum(len(draft.payload) for draft in job.drafts)
-            if events >= _GROUP or size >= self._limits.ahead // 4:
-                return jobs
-            try:
-                job = self.jobs.get_nowait()
-            except queue.Empty:
-                return jobs
+            if events >= _GROUP or size >= self._most // 4:
+                break
+            job = self.jobs.get_nowait()  # nobody else takes any
             if job is None:
                 self.jobs.put(None)
-                return jobs
+                break
             jobs.append(job)
+        return jobs
 
     def _commit(self, jobs: Sequence[Job]) -> None:
         began = time.perf_counter()
@@ -164,13 +165,11 @@ class Writer:
             return
         self.head += len(commit.entries)
         self._time = now
-        self.reach = commit.reach
+        self.reach += commit.size
         self.pairs |= commit.pairs
-        size = sum(len(chunk.blob) for chunk in commit.chunks)
-        keys = sum(len(chunk.keys) for chunk in commit.chunks)
-        self._written += size + 80 * keys
+        self._written += commit.size + 80 * commit.keys
         # A segment of keys is about 128 pages, each of which a large commit touches.
-        self._ahead += size * 5 // 4 + retention.PAGE * (min(keys, 128 + keys // 100) + 6)
+        self._ahead += commit.size * 5 // 4 + retention.PAGE * (min(commit.keys, 128 + commit.keys // 100) + 6)
         self._tell(self._reports.committed, commit, jobs, time.perf_counter() - began)
 
     def _changes(self, jobs: Sequence[Job]) -> Iterator[Change]:
@@ -182,7 +181,7 @@ class Writer:
     def _in_place(self) -> bool:
         """Whether the path still names the file that is open: what goes into a removed one is on no disk tomorrow."""
         try:
-            now = self._path.stat()
+            now = os.stat(self._name)  # noqa: PTH116 - once a commit
         except OSError:
             return False
         return (now.st_dev, now.st_ino) == self._file
@@ -211,11 +210,11 @@ class Writer:
                     self._written = 0
                     self._look_at = retention.next_expiry(oldest_time, now, self._limits.ttl)
                     break
-                if self._ahead >= self._limits.ahead:
+                if self._ahead >= self._most:
                     self._checkpoint()
                 if deleted >= 2 * committed and not self.jobs.empty():
                     break
-            if self._ahead >= (self._limits.ahead // 4 if self.jobs.empty() else self._limits.ahead):
+            if self._ahead >= (self._most // 4 if self.jobs.empty() else self._most):
                 self._checkpoint()
         except sqlite3.Error as error:
             self._undo()
@@ -227,7 +226,7 @@ class Writer:
     def _is_due(self) -> bool:
         return (
             self.head - self.oldest + 1 > self._limits.max_events
-            or self._written >= self._limits.ahead // 8
+            or self._written >= self._most // 8
             or self._clock() * 1000 >= self._look_at
         )
 
@@ -251,7 +250,7 @@ class Writer:
     def _give_back(self, pages: int) -> None:
         # The pragma gives a row for each page, and `execute` takes one: `executescript` takes all, in one go.
         self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
-        self._ahead = max(self._ahead, self._limits.ahead)  # the file shrinks when the WAL is emptied
+        self._ahead = max(self._ahead, self._most)  # the file shrinks when the WAL is emptied
 
     def _checkpoint(self) -> None:
         """
@@ -259,7 +258,7 @@ class Writer:
         each commit costs more to sync. One that became too large is cut: by the next commit or, where none waits, now.
         """
         how = "PASSIVE"
-        if self.jobs.empty() and bytes_of(Path(f"{self._path}-wal")) > self._limits.ahead // 2:
+        if self.jobs.empty() and bytes_of(Path(f"{self._path}-wal")) > self._most // 2:
             how = "TRUNCATE"
             self._db.execute("PRAGMA busy_timeout=0")  # readers are not waited for: there is a next time
         _busy, frames, done = self._db.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
