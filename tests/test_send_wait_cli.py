@@ -146,6 +146,7 @@ def test_data_are_an_object_or_pairs(words, data):
         (["a=b", "=c"], "'=c' is no pair"),
         (["a=b", "a=c"], "a is given twice"),
         (["a:=yes"], "'a:=yes' is no JSON"),
+        (['{"a": "\udcff"}'], "is no JSON\n'utf-8' codec can't decode"),
         (["\x1b[2J"], "\\u001b[2J"),
     ],
 )

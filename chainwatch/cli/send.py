@@ -110,7 +110,7 @@ def _json(text: str, where: str) -> Any:
 
     try:
         return msgspec.json.decode(text.encode(errors="surrogateescape"))
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         why = printable(str(error).removeprefix("JSON is malformed: ")).replace(_SHORT, "it ends too early")
         what = f"{printable(where + text, 64)!r} is no JSON" if text.strip() else f"{where or 'stdin'} has no JSON"
         # Of a word that has neither braces nor an equals sign it is not clear what was meant.

@@ -210,7 +210,7 @@ async def _refusal(response: aiohttp.ClientResponse, base: str) -> Exception:
     status, where = response.status, redact_url(base)
     try:
         problem = _PROBLEM.decode(await body(response, base, _MAX_PROBLEM))
-    except (msgspec.MsgspecError, RecursionError, BadAnswer, Trouble):
+    except (ValueError, RecursionError, BadAnswer, Trouble):
         problem = _Problem()
     said = printable(problem.detail or problem.title or response.reason or "", 500)
     hint = "\n".join(printable(line, 500) for line in problem.hint.split("\n")[:_MAX_LINES])

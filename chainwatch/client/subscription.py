@@ -281,7 +281,7 @@ def decoded(text: bytes, decoder: msgspec.json.Decoder[T], base: str) -> T:
     """What a daemon sent; `BadAnswer` where it is not what was expected."""
     try:
         return decoder.decode(text)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON of that form, or no UTF-8
         raise BadAnswer(
             f"{redact_url(base)} sent what no daemon sends: {printable(text[:400].decode(errors='replace'), 160)}",
             why=printable(str(error)),

@@ -153,7 +153,7 @@ class Wire:
         """Say that a line is no message: a host that is made by hand wants to know."""
         try:
             msgspec.json.decode(line)
-        except (msgspec.MsgspecError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, or no UTF-8
             error = types.ErrorData(code=types.PARSE_ERROR, message="this line is no JSON")
         else:
             error = types.ErrorData(code=types.INVALID_REQUEST, message="this line is no message of JSON-RPC 2.0")

@@ -267,7 +267,8 @@ async def test_waits_are_bounded_and_end_with_their_callers(house, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>", b"[]", b'{"events": 5}', b'{"chains": {}}', b'{"wallets": [{"address": 7}]}', b"{}"]
+    "body",
+    [b"<html>", b"[]", b'{"events": 5}', b'{"chains": {}}', b'{"wallets": [{"address": 7}]}', b"{}", b'{"a": "\xff"}'],
 )
 async def test_what_is_no_daemon_is_said_to_be_none(body):
     server = SseServer()

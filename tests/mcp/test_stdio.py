@@ -134,11 +134,11 @@ async def test_without_a_daemon_it_is_up_and_whatever_came_before_the_end_is_ans
     ]
     huge = b'{"jsonrpc": "2.0", "padding": "' + b"x" * 5_000_000 + b'"}\n'
     given = b"".join(
-        [b"garbage\n[]\n\xff\xfe\n\n", *OPENING, huge, *calls, b'{"jsonrpc": "2.0", "id": 5, "method": "ping"}']
+        [b'garbage\n[]\n\xff\xfe\n"\xff"\n\n', *OPENING, huge, *calls, b'{"jsonrpc": "2.0", "id": 5, "method": "ping"}']
     )
     code, told, err = await done("--url", f"http://127.0.0.1:{free_port()}", given=given, PYTHONWARNINGS="error")
     assert (code, err) == (0, "")
-    assert [one["error"]["code"] for one in told if one["id"] is None] == [-32700, -32600, -32700, -32700]
+    assert [one["error"]["code"] for one in told if one["id"] is None] == [-32700, -32600, -32700, -32700, -32700]
     answers = {one["id"]: one for one in told}
     assert answers.keys() == {None, 1, 2, 3, 4, 5}
     assert answers[2]["result"]["isError"]
