@@ -252,7 +252,7 @@ async def _must_be_free(session: aiohttp.ClientSession, subscription: Subscripti
     """An agent has one stream, and the newest has it: two that took it from one another would never end."""
     with suppress(Trouble):
         found = await ask_agent(session, subscription.base, subscription.agent, subscription.headers)
-        if found is not None and found.connected:
+        if found is not None and found.connected and found.stream != subscription.stream:
             name = printable(subscription.agent, 64)
             raise ChainwatchError(
                 f"somebody else follows the agent {name} now", hint="an agent has one stream at a time"

@@ -34,6 +34,8 @@ class Agent(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Sequence[str]] = {}
     """Its filter, as it was given."""
     connected: bool = False
+    stream: str | None = None
+    """The one that is open."""
 
 
 _AGENT: Final = msgspec.json.Decoder(Agent)

@@ -169,6 +169,8 @@ class Subscription:
     path: str = "/events/stream"
     agent: str = ""
     """Whose stream it is, if it is a durable one."""
+    stream: str = ""
+    """What the daemon called the newest connection."""
     connected: bool = False
     line: bytes = b""
     buffered: int = 0
@@ -222,7 +224,7 @@ class Subscription:
         if message.event == "connect":
             about = decoded(message.data.encode(), _CONNECT, self.base)
             self.note(Connected(printable(about.stream), again=self.connected))
-            self.connected = True
+            self.connected, self.stream = True, about.stream
             # A stream that goes on from our cursor leaves ours where it is: were it moved now, and the connection
             # lost before the `gap` that follows, that gap would never be told.
             self.told = message.id
