@@ -159,6 +159,8 @@ def parse(
     The filter of the parameters named in `PARAMETERS` (others are not looked at). `only`: types beyond which nothing is
     asked for, such as those of a route. `UsageError` names the first value that cannot be meant.
     """
+    if parameters.keys().isdisjoint(PARAMETERS):  # thousands may come back at once, and most ask for everything
+        return Filter(types=only) if only else OPEN
     types = resolve_types(_words(parameters, "filters"), vocabulary, "filters")
     narrowed = resolve_types(_words(parameters, "types"), vocabulary, "types")
     if types and narrowed and not common_types(types, narrowed):

@@ -59,7 +59,8 @@ def understood(
         return parameters.stream(pairs, words, now=now, last_event_id=last_event_id, only=only, names=names)
 
     asked = principal.understand(ask, vocabulary)
-    return msgspec.structs.replace(asked, wanted=principal.narrow(asked.wanted, vocabulary))
+    narrowed = principal.narrow(asked.wanted, vocabulary)
+    return asked if narrowed is asked.wanted else msgspec.structs.replace(asked, wanted=narrowed)
 
 
 def page(context: Context, principal: Principal, pairs: Sequence[tuple[str, str]]) -> Page:

@@ -174,12 +174,10 @@ class Handler(RequestHandler):
             cast("asyncio.Transport", transport).abort()
             return
         self._address = address
+        # aiohttp's timer is that of an idle connection; the first head has less time.
+        idle, self._keepalive_timeout = self._keepalive_timeout, HEAD_SECONDS
         super().connection_made(transport)
-        # aiohttp's own timer is that of an idle connection; the first head has less time.
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-        self._next_keepalive_close_time = self._loop.time() + HEAD_SECONDS
-        self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        self._keepalive_timeout = idle
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._address is not None and (server := self.server) is not None:

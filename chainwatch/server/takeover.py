@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 
 class Head(web.StreamResponse):
-    """An answer whose head is not written when it is prepared: `take` gives it."""
+    """An answer whose head is not written when it is prepared: `take` gives it. What is taken has its end elsewhere."""
 
     _send_headers_immediately = False
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if self._req is None or self._req.transport is not None:
+            await super().write_eof(data)
 
 
 def take(request: web.Request, stream: Stream | Connection) -> bytes | None:
