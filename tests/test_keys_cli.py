@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chainwatch import config
-from chainwatch.cli import run
+from chainwatch.cli import run, service
 from chainwatch.cli.keys import expiry, place, table
 from chainwatch.errors import UsageError
 from chainwatch.keys import SHAPE, Key, create, load
@@ -30,6 +30,7 @@ def home(monkeypatch, tmp_path):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(service, "SYSTEM_UNITS", tmp_path)  # root's keys here are none of a service of this machine
     return tmp_path
 
 

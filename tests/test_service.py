@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from debian import program
 
-from chainwatch.cli import run
-from chainwatch.cli.service import keeps
+from chainwatch.cli import run, service
 from chainwatch.config import load
 from chainwatch.errors import ConfigError
 from chainwatch.systemd import unit
@@ -119,20 +118,21 @@ def test_a_reload_that_would_change_nothing_since_the_configuration_is_wrong_fai
     ],
 )
 def test_the_manual_is_named_where_it_is(pages, line):
-    service = unit.Service(user=True, command=["/x"], config=None, credentials={}, pages=pages)
-    assert f"your chains\n{line}\n[Service]" in unit.write(service)
+    made = unit.Service(user=True, command=["/x"], config=None, credentials={}, pages=pages)
+    assert f"your chains\n{line}\n[Service]" in unit.write(made)
 
 
-def test_the_service_of_the_machine_is_known_by_the_configuration_that_it_reads(config, capsys, tmp_path):
+def test_the_service_of_the_machine_is_known_by_the_configuration_that_it_reads(config, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "SYSTEM_UNITS", tmp_path)
     place = tmp_path / unit.NAME
-    assert keeps(config, tmp_path) is None
+    assert service.keeps(config) is None
     place.write_text(printed(capsys, "-c", str(config), "service"))
-    assert keeps(config, tmp_path) == unit.STATE
-    assert keeps(tmp_path / "other.toml", tmp_path) is None
-    assert keeps(None, tmp_path) is None
+    assert service.keeps(config) == unit.STATE
+    assert service.keeps(tmp_path / "other.toml") is None
+    assert service.keeps(None) is None
     place.write_text(unit.write(unit.Service(user=False, command=["/x"], config=None, credentials={}, pages=())))
-    assert keeps(None, tmp_path) == unit.STATE
-    assert keeps(config, tmp_path) is None
+    assert service.keeps(None) == unit.STATE
+    assert service.keeps(config) is None
 
 
 def test_a_configuration_that_cannot_be_read_makes_no_unit(capsys, tmp_path):

@@ -163,12 +163,12 @@ def _doubts(made: Service) -> list[str]:
     return doubts
 
 
-def keeps(config: Path | None, units: Path = SYSTEM_UNITS) -> Path | None:
+def keeps(config: Path | None) -> Path | None:
     """Where the service of the machine has its log and its keys, if there is one and it reads that configuration."""
     from chainwatch.systemd import unit
 
     try:
-        text = (units / unit.NAME).read_text()
+        text = (SYSTEM_UNITS / unit.NAME).read_text()
     except (OSError, ValueError):
         return None
     return unit.STATE if unit.reads(text, config) else None
