@@ -13,11 +13,9 @@ GLYPHS: Final[dict[Kind, str]] = {"good": "●", "coming": "◌", "doubtful": "�
 
 _KINDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("connected", "ready", "live", "ok", "watching"), "good"),
-    **dict.fromkeys(
-        ("connecting", "syncing", "starting", "catching up", "reading", "waiting", "checking"), "coming"
-    ),
-    **dict.fromkeys(("degraded", "limited", "stalled", "paused", "resting"), "doubtful"),
-}  # fmt: skip
+    **dict.fromkeys(("connecting", "syncing", "starting", "catching up", "reading", "checking"), "coming"),
+    **dict.fromkeys(("degraded", "limited", "stalled", "waiting", "paused", "resting"), "doubtful"),
+}
 
 
 def kind(state: str) -> Kind:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Final
 
 import typer
 
 from chainwatch.cli import Frame
 from chainwatch.cli.options import HERE, Key, Url, showing
+from chainwatch.cli.printer import Notes
 from chainwatch.errors import ChainwatchError
+
+_SOON: Final = 1.0
+"""Seconds for an answer, after which somebody may wonder."""
 
 
 def monitor(ctx: typer.Context, url: Url = HERE, key: Key = None) -> None:
@@ -26,11 +31,10 @@ def monitor(ctx: typer.Context, url: Url = HERE, key: Key = None) -> None:
     if frame.color == "never":
         os.environ["NO_COLOR"] = "1"
 
-    from chainwatch import client
     from chainwatch.text import redact_url
 
     with showing(key):  # whatever is wrong with the address or the key is said in a line, before the screen is taken
-        asyncio.run(client.stats(url, key=key))
+        asyncio.run(_there(url, key, Notes(frame.verbosity)))
 
     from chainwatch.tui.app import Monitor
     from chainwatch.tui.feed import Feed
@@ -42,6 +46,17 @@ def monitor(ctx: typer.Context, url: Url = HERE, key: Key = None) -> None:
     if app.fault is not None:
         raise app.fault
     raise typer.Exit(app.return_code or 0)
+
+
+async def _there(url: str, key: str | None, notes: Notes) -> None:
+    """The daemon answers. Where it takes its time, that is said."""
+    from chainwatch import client
+    from chainwatch.text import redact_url
+
+    asking = asyncio.create_task(client.stats(url, key=key), name="monitor: is it there")
+    if not (await asyncio.wait({asking}, timeout=_SOON))[0]:
+        notes.say(f"waiting for an answer of {redact_url(url)}")
+    await asking
 
 
 def _need_terminal() -> None:

@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -210,3 +211,14 @@ def test_help_costs_no_textual():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
     assert "Example: chainwatch monitor" in done.stdout
+
+
+def test_a_daemon_that_takes_its_time_is_waited_for_aloud():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        terminal = Terminal("--url", url)
+        terminal.until(f"chainwatch: waiting for an answer of {url}")
+        # The runner may have it ignore ^C, which a terminal of its own would not.
+        terminal.process.terminate()
+        assert terminal.end() == -signal.SIGTERM
+    assert ALTERNATE.encode() not in terminal.drawn
