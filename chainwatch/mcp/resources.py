@@ -71,10 +71,10 @@ async def listed(desk: Desk, subscriptions: Subscriptions) -> list[Listed]:
         wallets.setdefault(wallet["address"], wallet["name"] or wallet["address"])
     return [
         Listed(STREAM, "events", f"The newest events of all kinds, and a cursor. {told.WARNING}"),
-        Listed(STATUS, "chain status", "How each chain and each source of prices is followed."),
+        Listed(STATUS, "chain status", f"How each chain and each source of prices is followed. {told.REASON}"),
         *(Listed(f"{WALLETS}{address}", name, "What this wallet holds.") for address, name in wallets.items()),
         *(
-            Listed(tools.resource_of(one.id), one.id, "The newest events of this subscription.")
+            Listed(tools.resource_of(one.id), one.id, f"The newest events of this subscription. {told.WARNING}")
             for one in await subscriptions.all(desk)
         ),
     ]

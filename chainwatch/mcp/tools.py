@@ -247,7 +247,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "get_chain_status",
             "Get the state of the chains",
             "How each chain is followed: connected or not, its newest block, how many seconds it lags behind; and each "
-            "source of prices.",
+            f"source of prices. {told.REASON}",
             given.Nothing, given.Status, status,
         ),
         Tool(

@@ -74,6 +74,7 @@ async def test_every_description_of_a_tool_that_gives_events_says_that_they_are_
         tools = {tool.name: tool for tool in (await host.client.list_tools()).tools}
         for name in ("wait_for_event", "get_event_stream", "get_recent_events", "get_balances"):
             assert told.WARNING in tools[name].description
+        assert told.REASON in tools["get_chain_status"].description
         assert told.WARNING in (host.client.instructions or told.WARNING)  # the stateless era asks for them apart
         assert tools["send_event"].annotations.read_only_hint is False
         assert tools["wait_for_event"].annotations.read_only_hint is True
