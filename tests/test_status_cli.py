@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -167,6 +169,14 @@ def test_a_real_daemon_is_shown(demo, capfd):
     assert ("\x1b" in told.out, told.err) == (False, "")
     assert run(["status", "--url", demo, "--color", "always"]) == 0
     assert "\x1b[32m●" in capfd.readouterr().out
+
+
+def test_a_terminal_of_another_encoding_gets_question_marks(demo):
+    command = [sys.executable, "-m", "chainwatch", "status", "--url", demo]
+    done = subprocess.run(
+        command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    )
+    assert b"  ? ready " in done.stdout
 
 
 def test_json_is_what_the_daemon_tells(demo, capfd):

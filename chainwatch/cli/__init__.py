@@ -16,6 +16,7 @@ import difflib
 import errno
 import gc
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -337,7 +338,9 @@ def close_stdout() -> None:
 
 
 def main() -> NoReturn:
-    """The program."""
+    """The program. What a terminal of another encoding has no character for is a question mark, and no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     # What a command imports stays: to look through it for garbage, again and again, is a tenth of each start.
     gc.set_threshold(20_000, 20, 20)
     sys.exit(run(sys.argv[1:]))
