@@ -101,12 +101,10 @@ def test_what_will_not_work_is_said(config, capsys, tmp_path):
     assert "chmod 644" in said
 
 
-def test_a_reload_that_would_change_nothing_since_the_configuration_is_wrong_fails(config, capsys):
-    first, second = (
-        line for line in printed(capsys, "-c", str(config), "service").splitlines() if "ExecReload" in line
-    )
-    assert first.endswith(f" -c {config} config check")
-    assert second == "ExecReload=/bin/kill -HUP $MAINPID"
+def test_nothing_is_in_front_of_a_reload(config, capsys):
+    """systemd 257 shows an `ExecReload` none of the credentials: a check there fails whatever is right."""
+    reloads = [line for line in printed(capsys, "-c", str(config), "service").splitlines() if "ExecReload" in line]
+    assert reloads == ["ExecReload=/bin/kill -HUP $MAINPID"]
 
 
 @pytest.mark.parametrize(

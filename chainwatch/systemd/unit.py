@@ -3,7 +3,8 @@ The unit file, for systemd 252 (Debian 12) and later. Pure: what is known of the
 
 Type=notify and not notify-reload, which is of 253; the daemon tells RELOADING and READY either way. A configuration
 that is wrong ends it for good (`RestartPreventExitStatus`); the check before it may fail (the `-`), for systemd looks
-at the exit status of the main process alone there, and would try a failed check again for ever.
+at the exit status of the main process alone there, and would try a failed check again for ever. No check is in front
+of a reload: systemd 257 hides the credentials from it, so it would fail whatever is right; the daemon says what is not.
 
 A service of the system is a user of its own (`DynamicUser`), to whom files of 0600 are closed: what holds a secret is
 written as `${CREDENTIALS_DIRECTORY}/NAME` in the configuration, and systemd, as root, reads it from beside that.
@@ -140,8 +141,6 @@ Type=notify
 NotifyAccess=main
 ExecStartPre=-{start} config check
 ExecStart={start} serve
-# What is wrong fails the reload, in front of whoever asks for it; the daemon goes on with what it has.
-ExecReload={start} config check
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2s
