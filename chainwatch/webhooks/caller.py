@@ -201,7 +201,8 @@ def _told(task: asyncio.Task[list[str]]) -> None:
 class _Connection(ResponseHandler):
     """
     Ends where more comes than any answer needs. aiohttp reads interim answers (1xx), and whatever comes while nothing
-    is asked, as fast as they are sent: that would take the turns, and the memory, of everybody.
+    is asked, as fast as they are sent: that would take the turns, and the memory, of everybody. And it forgets the head
+    of an answer where nonsense comes with it in one packet: they are read one after the other.
     """
 
     _heard = 0
@@ -213,7 +214,12 @@ class _Connection(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         self._heard += len(data)
         if self._heard <= _HEARD:
-            super().data_received(data)
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end < len(data):
+                super().data_received(data[:end])
+                super().data_received(data[end:])
+            else:
+                super().data_received(data)
         elif self.transport is not None:
             self.transport.abort()
 

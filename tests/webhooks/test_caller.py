@@ -244,7 +244,16 @@ async def test_the_status_decides_and_nothing_behind_it(called: Called, receiver
         await writer.drain()
         writer.transport.abort()
 
-    for behave, fault in ((breaks_off, None), (floods, None), (cuts, "bad_answer"), (well, None)):
+    async def babbles(_, writer):
+        writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+
+    async def babbles_and_fails(_, writer):
+        writer.write(b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+
+    for behave, fault in (
+        (breaks_off, None), (floods, None), (cuts, "bad_answer"), (babbles, None), (babbles_and_fails, "http_5xx"),
+        (well, None),
+    ):  # fmt: skip
         receiver.behave = behave
         assert (await called().call(to(receiver), {}, b"{}", trust=trust(receiver))).fault == fault
 
