@@ -106,7 +106,7 @@ def tail(
         asyncio.run(until_closed(printer, reading))
 
 
-_LAST_WORD: Final = 2.0
+_LAST_WORD: Final = 5.0
 """Seconds for the last acknowledgement, when it is ended."""
 
 # --- reading ------------------------------------------------------------------------------------------------------
