@@ -185,3 +185,17 @@ def test_what_systemd_would_expand_is_written_as_it_is_meant(text, word):
 )
 def test_homes_are_hidden_from_a_service_of_the_system(path, hidden):
     assert unit.hidden(Path(path)) is hidden
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_why_a_service_ended_is_an_error_in_its_journal(tmp_path, journal):
+    with (tmp_path / "journal").open("w+") as stderr:
+        status = os.fstat(stderr.fileno())
+        environ = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + (not journal)}"}
+        command = [sys.executable, "-m", "chainwatch", "-c", str(tmp_path / "none.toml"), "serve"]
+        assert subprocess.run(command, stderr=stderr, env=environ, check=False).returncode == 3
+        stderr.seek(0)
+        first, second = stderr.read().splitlines()
+    mark = "<3>" if journal else ""
+    assert first.startswith(f"{mark}chainwatch: cannot read the configuration")
+    assert second.startswith(f"{mark}name another one with -c")

@@ -326,10 +326,19 @@ def _tell(error: BaseException, frame: Frame, message: str, code: int) -> int:
     """One block on stderr; nothing in it can move a cursor."""
     if frame.verbosity >= 2:
         message = redact("".join(traceback.format_exception(error)))
-    block = "\n".join(printable(line, 2000) for line in message.splitlines())
+    block = "\n".join(_priority() + printable(line, 2000) for line in f"chainwatch: {message}".splitlines())
     with contextlib.suppress(OSError, ValueError):  # nobody listens on stderr either: the exit code still says it
-        print(f"chainwatch: {block}", file=sys.stderr, flush=True)
+        print(block, file=sys.stderr, flush=True)
     return code
+
+
+def _priority() -> str:
+    """What marks a line as an error where systemd's journal reads it: why a service ended is looked for among those."""
+    if "JOURNAL_STREAM" not in os.environ or sys.stderr is None:
+        return ""
+    from chainwatch.logs import is_journal
+
+    return "<3>" if is_journal(sys.stderr, os.environ) else ""
 
 
 def close_stdout() -> None:
