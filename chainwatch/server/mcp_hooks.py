@@ -85,7 +85,10 @@ def add(server: Server[Any]) -> None:
 
 
 async def subscribe(ctx: Context, asked: Subscribed) -> dict[str, Any]:
-    """Deliver to an address from now on, or go on doing so; a new address is asked first whether it wants that."""
+    """
+    Deliver to an address from now on, or go on doing so; a new address is asked first whether it wants that. One that
+    agreed has agreed to all that this key subscribes to: hosts have one address for many subscriptions.
+    """
     desk = _owned(ctx)
     daemon, words = desk.daemon, mcp_events.words_of(asked.name, asked.arguments)
     if asked.delivery.mode != "webhook":
@@ -113,6 +116,10 @@ async def subscribe(ctx: Context, asked: Subscribed) -> dict[str, Any]:
             form=NAME,
             headers={"X-MCP-Subscription-Id": name},
             expires=granted,
+            agreed=any(
+                one.standing.verified and one.purpose.url == asked.delivery.url
+                for one in daemon.webhooks.of(desk.caller)
+            ),
         )
     except Turned as turned:
         raise mcp_events.refused(turned) from None

@@ -113,6 +113,7 @@ class Webhooks:
         form: str = EVENT,
         headers: Mapping[str, str] | None = None,
         expires: int | None = None,
+        agreed: bool = False,
     ) -> tuple[Webhook, str | None, bool]:
         """
         A webhook of that name, or another purpose for the one that there is (its cursor stays; a paused one goes on):
@@ -122,7 +123,8 @@ class Webhooks:
         is called with a challenge before this returns; `webhook.status` is `unverified` where it was not answered well,
         `webhook.last` says why, and it is tried again a few times. `secret`: `whsec_…`; one that replaces another signs
         beside it for a day. `form`: how the body is written. `headers` go with each request. `expires`: Unix
-        milliseconds at which it is removed.
+        milliseconds at which it is removed. `agreed`: whoever is at `url` said already that the owner may send there; a
+        new webhook needs no challenge then.
 
         `UsageError` for a URL, a name or a secret that cannot be; `Withdrawn`, `TooMany`, `TooOften`, `LogError`.
         """
@@ -138,7 +140,7 @@ class Webhooks:
             made = None
             webhook = self.register.get(owner, name)
             new = webhook is None
-            if webhook is None or webhook.purpose.url != url or not webhook.standing.verified:
+            if not agreed if webhook is None else webhook.purpose.url != url or not webhook.standing.verified:
                 self._spend(owner)
             now = self.now()
             if webhook is None:
@@ -148,7 +150,7 @@ class Webhooks:
                     url=url, words=words, secret=secret or made or "", created=now, changed=now, form=form,
                     headers=headers or {}, expires=expires,
                 )  # fmt: skip
-                webhook = Webhook(owner, name, purpose, Standing(sequence=await start(), at=now))
+                webhook = Webhook(owner, name, purpose, Standing(sequence=await start(), at=now, verified=agreed))
                 await self.register.enter(webhook)
             else:
                 purpose = msgspec.structs.replace(

@@ -12,7 +12,7 @@ from webhooks.fixtures import authority, receiving, trusting  # noqa: F401 - fix
 from webhooks.receiver import SECRET, Receiver, says, stalls, well
 
 from chainwatch.keys import Keyring
-from chainwatch.server import mcp_hooks
+from chainwatch.server import mcp_events, mcp_hooks
 from chainwatch.webhooks import delivery
 
 READER, OTHER = key("reader"), key("other")
@@ -91,6 +91,26 @@ async def test_asking_again_renews_and_replaces_the_secret_and_challenges_nobody
     assert len(receiver.came) == 3  # one challenge, two events
     other = await host.result("events/subscribe", **(asked | {"arguments": {"chains": ["base"]}}))
     assert other["id"] != first["id"]
+
+
+async def test_an_address_that_agreed_is_asked_once_for_all_that_a_key_subscribes_to(
+    house: House, host: Host, receiver: Receiver, trusted: None
+) -> None:
+    names = (
+        "block_new",
+        "token_transfer",
+        *(name for name in mcp_events.NAMES if name.startswith(("wallet", "trans"))),
+    )
+    told = [await host.result("events/subscribe", **wish(receiver, name=name)) for name in names]
+    assert len({one["id"] for one in told}) == len(names)
+    assert [one.verify()["type"] for one in receiver.came] == ["verification"]
+    await house.tell(block(1), transfer(2))
+    assert {event["name"] for event in await receiver.events(2)} == {"block_new", "token_transfer"}
+    for name in names:
+        await host.result("events/unsubscribe", name=name, delivery={"url": receiver.url})
+    receiver.behave = says(200)
+    error = await host.error("events/subscribe", **wish(receiver))
+    assert error["data"] == {"reason": "challenge_failed"}, "with the last one, its agreement is forgotten"
 
 
 @pytest.mark.parametrize(
