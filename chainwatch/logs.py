@@ -23,6 +23,7 @@ import structlog
 from structlog.dev import ConsoleRenderer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from chainwatch.systemd.journal import is_journal
 from chainwatch.text import HIDDEN, printable, redact, secret_parts
 
 LENGTH: Final = 2000
@@ -85,15 +86,6 @@ def set_up(
     # At debug the libraries print requests as they go over the wire, keys included: not even -vv asks for that.
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether systemd's journal reads that stream: `$JOURNAL_STREAM` is its device and inode, see systemd.exec(5)."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # closed, or no file at all
-        return False
-    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _for_journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

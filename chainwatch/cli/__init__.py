@@ -336,7 +336,7 @@ def _priority() -> str:
     """What marks a line as an error where systemd's journal reads it: why a service ended is looked for among those."""
     if "JOURNAL_STREAM" not in os.environ or sys.stderr is None:
         return ""
-    from chainwatch.logs import is_journal
+    from chainwatch.systemd.journal import is_journal
 
     return "<3>" if is_journal(sys.stderr, os.environ) else ""
 
