@@ -105,7 +105,7 @@ def event_of(entry: Entry) -> Event | None:
     """What an entry holds; None for a note, and for what is no event."""
     try:
         return _DECODER.decode(entry) if isinstance(entry, bytes) else None
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

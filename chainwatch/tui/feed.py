@@ -141,7 +141,7 @@ class Feed:
             async for text in snapshots:
                 try:
                     self._model.hear(vitals.read(text))
-                except (msgspec.MsgspecError, RecursionError):
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     self._linked(Link("refused", "its statistics are none that this monitor knows"))
                 await self._oldest()
 

@@ -140,7 +140,7 @@ class Model:
         """What clients have published of late, of what is still here."""
         ring, found = self.view.ring, set()
         for number in range(max(ring.first, ring.end - _LATE), ring.end):
-            with suppress(msgspec.MsgspecError):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 found.add(_KIND.decode(entry).type if isinstance(entry := ring[number], bytes) else "")
         return {name for name in found if name and name not in PAYLOADS}
 

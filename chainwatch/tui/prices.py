@@ -43,7 +43,7 @@ class Prices:
         """An event's JSON, of any type. Whether it says that wallets hold something else now."""
         try:
             event = _DECODER.decode(line)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         if event.type == "price_update" and isinstance(event.data, dict):
             self._price(event, event.data)

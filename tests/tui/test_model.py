@@ -9,7 +9,7 @@ from tui.stage import ALICE, NOW, model, price, statistics, wallets
 
 from chainwatch.event import encode, retraction
 from chainwatch.tui import tables, vitals
-from chainwatch.tui.eventlist import drawn
+from chainwatch.tui.eventlist import drawn, event_of
 from chainwatch.tui.model import Model, Rates
 from chainwatch.tui.prices import Prices
 
@@ -141,6 +141,17 @@ def test_a_retracted_price_leaves_the_one_before_it():
     assert (newest.price, newest.past) == ("2400", (2400,))
     prices.take(encode(retraction(decode(first), "2025-06-24T07:00:00.000Z")))
     assert list(prices) == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"[", b'"text"', b'{"type": "price_update"}', b'{"type": "\xff\xfe"}', b"[" * 5000]
+)
+def test_a_line_that_is_no_event_is_nothing(line):
+    assert not Prices().take(line)
+    assert event_of(line) is None
+    known = model()
+    known.take([line], "")
+    assert known.custom_types() == set()
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-1e999", "x", "", "1" * 5000])
