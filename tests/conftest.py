@@ -23,6 +23,14 @@ settings.register_profile("shared machine", deadline=None, suppress_health_check
 settings.load_profile("shared machine")
 
 
+_DEPTH = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup() -> None:
+    """As deep as a daemon goes: a library of some tests raises that a hundredfold, for all that run behind them."""
+    sys.setrecursionlimit(_DEPTH)
+
+
 def installed_anvil() -> Path:
     """The binary, out of the npm package of this platform."""
     modules = installed_packages()

@@ -92,6 +92,7 @@ def test_the_same_idempotency_key_makes_one_event(capfd):
     assert kept(capfd, "told_once") == [{"a": "b"}]
 
 
+@pytest.mark.long
 async def test_an_answer_that_is_lost_makes_no_second_event(url):
     async with Proxy(int(url.rpartition(":")[2])) as proxy:
         proxy.cut_after(20)  # bytes of the answer, so the event is in the log
@@ -215,6 +216,7 @@ def test_since_finds_what_happened_already(url, capfd):
     assert (json.loads(told.out)["data"], told.err) == ({"n": 1}, "")
 
 
+@pytest.mark.long
 async def test_wait_goes_on_through_a_kill_of_the_daemon(tmp_path):
     daemon = Daemon(tmp_path, server={"port": free_port()})
     async with daemon, program("wait", "-v", "-t", "custom:after", "--url", daemon.url, "--timeout", "25s") as waiting:

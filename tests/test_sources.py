@@ -13,6 +13,8 @@ import pytest
 from daemon import Daemon
 from priceapis import PriceApis
 
+pytestmark = pytest.mark.long
+
 KEY = "CG-Vwx9secret0123456789"
 NOW = int(time.time()) - 600
 

@@ -300,6 +300,7 @@ async def test_the_cursor_file_is_behind_what_was_printed_and_is_gone_on_from(tm
     assert [file.name for file in tmp_path.iterdir()] == ["cursor"]
 
 
+@pytest.mark.long
 async def test_killed_at_any_moment_the_cursor_file_is_never_ahead_of_stdout(tmp_path):
     """Whatever was printed by then, the next run tells all that was not; at worst a few again, never one too few."""
     kept, printed = tmp_path / "cursor", tmp_path / "out"
@@ -336,6 +337,7 @@ async def test_killed_at_any_moment_the_cursor_file_is_never_ahead_of_stdout(tmp
             assert seen == set(range(1, max(seen, default=0) + 1))
 
 
+@pytest.mark.long
 async def test_ended_by_sigterm_the_cursor_file_is_exactly_behind_what_was_printed(tmp_path):
     kept = tmp_path / "cursor"
 

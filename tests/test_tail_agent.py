@@ -16,6 +16,8 @@ from daemon import Daemon
 
 from chainwatch import client
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def daemon(tmp_path):
@@ -99,7 +101,6 @@ async def test_a_new_agent_begins_where_it_is_told_and_keeps_its_filter(daemon):
         assert await numbers(third, 1) == [6]
 
 
-@pytest.mark.long
 async def test_killed_at_any_moment_nothing_is_left_out(daemon):
     told = []
     async with tail(daemon, "-t", "custom") as first:
@@ -132,7 +133,6 @@ async def test_a_second_one_takes_over_and_the_first_one_ends(daemon):
             assert await numbers(second, 1) == [2]
 
 
-@pytest.mark.long
 async def test_a_daemon_that_comes_back_is_gone_on_with(daemon):
     async with tail(daemon, "-t", "custom") as process:
         await said(process, "new")

@@ -23,6 +23,8 @@ from chainwatch.chain.evm.reads import Metadata, Reads
 from chainwatch.chain.evm.state import answer
 from chainwatch.chain.evm.ways import CHUNK
 
+pytestmark = pytest.mark.long
+
 DATA = Path(__file__).parent.parent / "data" / "contracts"
 RICH = 10**22
 

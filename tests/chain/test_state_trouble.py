@@ -18,6 +18,8 @@ from chainwatch.chain.simulated import RpcError, SimulatedNode, World
 from chainwatch.chain.simulated.contracts import NATIVE
 from chainwatch.config import TokenSettings, WalletSettings
 
+pytestmark = pytest.mark.long
+
 STATE = ("eth_getBalance", "eth_call")
 WALLETS = tuple(WalletSettings(name=one.name, address=one.address) for one in simulated.WALLETS)
 TOKENS = tuple(

@@ -47,6 +47,7 @@ def sequences(frames: bytes) -> list[int]:
     return [int(line[line.index(b"-") + 1 :]) for line in frames.split(b"\n") if line.startswith(b"id: ")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 async def test_reading_finds_exactly_what_the_filter_wants(opened, made, memory):
     """The same questions to the file and to memory."""

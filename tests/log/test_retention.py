@@ -144,6 +144,7 @@ async def test_what_expired_while_nobody_ran_goes_when_it_opens(opened, made):
     await until(lambda: log.oldest == 101)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("limit", "size"), [(2 << 20, 50), (6 << 20, 250)])
 async def test_a_log_stays_below_its_bytes_on_the_disk(opened, made, tmp_path, limit, size):
     path = tmp_path / "events.db"
@@ -159,6 +160,7 @@ async def test_a_log_stays_below_its_bytes_on_the_disk(opened, made, tmp_path, l
     assert len(page) == 100
 
 
+@pytest.mark.long
 async def test_the_disk_gets_back_what_was_forgotten(opened, made, tmp_path):
     path = tmp_path / "events.db"
     log = await opened(path)
@@ -173,6 +175,7 @@ async def test_the_disk_gets_back_what_was_forgotten(opened, made, tmp_path):
     assert entry.sequence == 40_001
 
 
+@pytest.mark.long
 async def test_an_append_does_not_wait_for_much_of_retention(opened, made):
     log = await opened()
     for start in range(0, 40_000, 4000):

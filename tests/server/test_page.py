@@ -19,6 +19,8 @@ from server.test_access import key, text
 
 from chainwatch.keys import Keyring
 
+pytestmark = pytest.mark.long
+
 CHAIN = {
     "name": "ethereum", "state": "connected", "ready": True, "head": 18_500_000, "lag_seconds": 1.25, "reason": None,
 }  # fmt: skip

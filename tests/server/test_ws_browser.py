@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from aiohttp import web
 from browser import Site, browsing
 from server.house import block
 
 from chainwatch.server.sockets import SOCKETS
+
+pytestmark = pytest.mark.long
 
 PAGE = """<!doctype html><title>a page of another origin</title><script>
 const told = [];

@@ -19,6 +19,8 @@ from chainwatch.server.connection import LARGEST
 from chainwatch.server.sockets import SOCKETS
 from chainwatch.stream.follow import State
 
+pytestmark = pytest.mark.long
+
 
 async def stalled(house: House, count: int, receive_buffer: int = 2048) -> list[Raw]:
     """Clients that subscribe, and read no more."""

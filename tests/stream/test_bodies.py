@@ -27,6 +27,8 @@ from chainwatch.stream.coding import Coding
 from chainwatch.stream.hub import Hub
 from chainwatch.stream.stream import Place, Stream
 
+pytestmark = pytest.mark.long
+
 DECODE = {Coding.IDENTITY: bytes, Coding.GZIP: gzip.decompress, Coding.ZSTD: zstd.decompress}
 
 
