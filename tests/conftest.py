@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,12 +24,16 @@ settings.register_profile("shared machine", deadline=None, suppress_health_check
 settings.load_profile("shared machine")
 
 
-_DEPTH = sys.getrecursionlimit()
+_DEPTH, _MASK = sys.getrecursionlimit(), signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def pytest_runtest_setup() -> None:
-    """As deep as a daemon goes: a library of some tests raises that a hundredfold, for all that run behind them."""
+    """
+    What some tests leave behind for all that run after them: a library goes a hundred times as deep, and a `serve` that
+    is called and fails holds SIGHUP back, which programs that are started then would never hear.
+    """
     sys.setrecursionlimit(_DEPTH)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _MASK)
 
 
 def installed_anvil() -> Path:

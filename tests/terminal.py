@@ -40,10 +40,14 @@ class Terminal:
         os.close(theirs)
 
     def _lead(self) -> None:
-        """The terminal is that of this session: ^C and its end reach it, though whoever runs the tests ignores both."""
+        """
+        The terminal is that of this session: ^C and its end reach it, though whoever runs the tests ignores both, or
+        holds them back.
+        """
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, self._hangup)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def resize(self, rows: int, columns: int) -> None:
         """The window is drawn larger or smaller; SIGWINCH says so."""
