@@ -292,7 +292,7 @@ async def test_a_start_that_is_older_than_what_is_kept_is_a_gap_at_the_first_con
     house = await serve(max_events=50)
     for number in range(1, 400, 20):
         await house.tell(*(transfer(n) for n in range(number, number + 20)))
-    await house.until(lambda: house.log.oldest > 300)
+    await house.until(lambda: house.log.oldest > 350)
     assert (await made(house, "a", {"since": "1h"}))["gap"] is True
     assert (await (await house.stream("/stream/a")).expect("gap"))["reason"] == "expired"
 
