@@ -59,9 +59,7 @@ class Lock:
                 break
             os.close(descriptor)  # it was released, and so removed, between our open and our flock
         self._descriptor = descriptor
-        with contextlib.suppress(
-            OSError
-        ):  # it is held by `flock`; whose it is only people read, and a disk can be full
+        with contextlib.suppress(OSError):  # `flock` holds it; whose it is only people read, and a disk can be full
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
